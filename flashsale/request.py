@@ -1,0 +1,129 @@
+"""The sale request: what a planner asks the next plan for (YAML, trigger form or row)."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from flashsale.errors import InputError
+from flashsale.times import parse_utc
+
+PromoType = Literal["discount", "full_reduction", "coupon", "bundle"]
+
+
+class RegionAsk(BaseModel):
+    """A region of the next sale: most units its warehouse takes, least share of expected demand to serve."""
+
+    model_config = ConfigDict(extra="forbid")
+    region_id: str
+    capacity_units: int = Field(ge=0)
+    min_service: float = Field(default=0.0, ge=0, le=1)
+
+
+class SkuAsk(BaseModel):
+    """A SKU of the next sale: supply, cost, salvage value and its ladder of prices and promotion types."""
+
+    model_config = ConfigDict(extra="forbid")
+    sku_id: str
+    supply_units: int = Field(gt=0)
+    unit_cost: Decimal = Field(ge=0)
+    salvage_value: Decimal = Field(default=Decimal(0), ge=0)
+    prices: list[Decimal] = Field(min_length=1)
+    promo_types: list[PromoType] = Field(default=["discount"], min_length=1)
+
+    @model_validator(mode="after")
+    def _prices_cover_cost(self) -> SkuAsk:
+        for price in self.prices:
+            if price <= 0 or price < self.unit_cost:
+                raise ValueError(f"prices: {price} is below unit_cost {self.unit_cost}; raise it or drop it")
+        if self.salvage_value > self.unit_cost:
+            raise ValueError(f"salvage_value: {self.salvage_value} is above unit_cost {self.unit_cost}; lower it")
+        return self
+
+
+class SaleRequest(BaseModel):
+    """A request for the next plan. Money is in `currency`, times are UTC."""
+
+    model_config = ConfigDict(extra="forbid")
+    request_id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    as_of: datetime | None = None
+    start_slots: list[datetime] = Field(min_length=1)
+    duration_hours: int = Field(gt=0, le=24 * 14)
+    stock_budget: Decimal | None = Field(default=None, ge=0)
+    promotion_budget: Decimal | None = Field(default=None, ge=0)
+    max_price_changes: int = Field(default=0, ge=0)
+    price_lookback_days: int = Field(default=30, ge=0)
+    regions: list[RegionAsk] = Field(min_length=1)
+    skus: list[SkuAsk] = Field(min_length=1)
+
+    @field_validator("as_of", mode="after")
+    @classmethod
+    def _as_of_utc(cls, value: datetime | None) -> datetime | None:
+        return None if value is None else parse_utc(value)
+
+    @field_validator("start_slots", mode="after")
+    @classmethod
+    def _slots_utc(cls, value: list[datetime]) -> list[datetime]:
+        return sorted(parse_utc(v) for v in value)
+
+    @model_validator(mode="after")
+    def _named_once(self) -> SaleRequest:
+        for what, names in (
+            ("regions", [r.region_id for r in self.regions]),
+            ("skus", [s.sku_id for s in self.skus]),
+        ):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"{what}: {', '.join(twice)} stands more than once; keep one")
+        if self.as_of is not None and self.as_of > self.start_slots[0]:
+            raise ValueError("as_of: lies after the first start slot; set it before the sale")
+        return self
+
+    def canonical_json(self) -> str:
+        """The request as JSON with sorted keys: the form that is stored and hashed."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+
+
+def _row_of(location: tuple[int | str, ...], raw: Any) -> str | None:
+    """Name of the SKU or region a validation error lies in."""
+    if len(location) >= 2 and location[0] in {"skus", "regions"} and isinstance(location[1], int):
+        item = raw[location[0]][location[1]]
+        key = "sku_id" if location[0] == "skus" else "region_id"
+        return str(item.get(key, location[1])) if isinstance(item, dict) else str(location[1])
+    return None
+
+
+def load_request(source: str | Path | dict[str, Any]) -> SaleRequest:
+    """A sale request from a YAML file, JSON text or a mapping.
+
+    Raises InputError that names the request, the field, the SKU or region, and the remedy; all faults at once.
+    """
+    if isinstance(source, dict):
+        raw: Any = source
+    elif isinstance(source, Path) or not source.lstrip().startswith("{"):
+        try:
+            raw = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(f"sale request {source}", f"cannot be read ({error})", "give a YAML file as in the README") from error
+    else:
+        raw = json.loads(source)
+    if not isinstance(raw, dict):
+        raise InputError(f"sale request {source}", "is not a mapping of fields", "give a YAML file as in the README")
+    name = f"sale request {raw.get('request_id', source)}"
+    try:
+        return SaleRequest.model_validate(raw)
+    except ValidationError as error:
+        faults = error.errors()
+        first = faults[0]
+        words = "; ".join(f"{'.'.join(str(p) for p in f['loc'])}: {f['msg']}" for f in faults)
+        raise InputError(
+            name, words, "correct the field and send the request again",
+            field=".".join(str(p) for p in first["loc"]) or None, row=_row_of(first["loc"], raw),
+        ) from error
