@@ -25,8 +25,10 @@ DOMAIN_WORDS: dict[str, dict[str, str]] = {
     "en": {
         "book": r"books?|novel|author|reading|chapter|story",
         "hotel": r"hotel|room|lobby|check-?in",
-        "computer": r"router|laptop|computer|software|install\w*|windows|usb|wireless|network\w*|drive|linksys|norton|pc|mac",
-        "phone": r"phones?|nokia|cell|ringtones?|reception|t-mobile|at&t|speakerphone|bluetooth|call(?:s|ing)?",
+        "computer": r"router|laptop|computer|software|install\w*|windows|usb|wireless|network\w*"
+        r"|drive|linksys|norton|pc|mac",
+        "phone": r"phones?|nokia|cell|ringtones?|reception|t-mobile|at&t|speakerphone"
+        r"|bluetooth|call(?:s|ing)?",
         "camera": r"cameras?|lens|zoom|photos?|pictures?|canon|nikon|shots?|flash|megapixels?|viewfinder",
         "audio": r"mp3|ipod|creative|zen|headphones?|earbuds|songs?|music|sound|player|playlists?|itunes|dvd",
         "appliance": r"vacuum|kitchen|washer|dryer|coffee|oven",

@@ -36,9 +36,7 @@ class _Sentence:
     domain: str
 
 
-def load_sentences(
-    languages: Iterable[str] = LANGUAGES, *, packages_dir: Path | None = None
-) -> pa.Table:
+def load_sentences(languages: Iterable[str] = LANGUAGES, *, packages_dir: Path | None = None) -> pa.Table:
     """Return the distinct labelled sentences of `languages`, in an order that never changes.
 
     Columns (`SENTENCE_SCHEMA`, all strings, none null): `text` (normal form), `language` (`zh`, `en`),
@@ -53,7 +51,8 @@ def load_sentences(
     if unknown:
         from flashsale.errors import InputError
 
-        raise InputError("corpora", f"unknown language {unknown[0]!r}", f"ask for some of {', '.join(LANGUAGES)}")
+        remedy = f"ask for some of {', '.join(LANGUAGES)}"
+        raise InputError("corpora", f"unknown language {unknown[0]!r}", remedy)
     tables = [_language_table(language, packages_dir) for language in LANGUAGES if language in wanted]
     return pa.concat_tables(tables) if tables else SENTENCE_SCHEMA.empty_table()
 
@@ -62,7 +61,8 @@ def load_sentences(
 def _language_table(language: str, packages_dir: Path | None) -> pa.Table:
     found = _chinese() if language == "zh" else _english(packages_dir)
     rows = _distinct(found)
-    columns = {name: [getattr(row, name) for row in rows] for name in ("text", "language", "sentiment", "source")}
+    plain = ("text", "language", "sentiment", "source")
+    columns = {name: [getattr(row, name) for row in rows] for name in plain}
     columns["split"] = [split_of(row.text) for row in rows]
     columns["domain"] = [row.domain for row in rows]
     return pa.table(columns, schema=SENTENCE_SCHEMA)
@@ -76,16 +76,17 @@ def _chinese() -> Iterator[_Sentence]:
 
 def _english(packages_dir: Path | None) -> list[_Sentence]:
     """English sentences; a snippet that names no product takes the domain of the review it was cut from."""
-    read = [(source, doc, normal_text(raw), rating) for source, doc, raw, rating in vader.read_ratings(packages_dir)]
+    ratings = vader.read_ratings(packages_dir)
+    read = [(source, document, normal_text(raw), rating) for source, document, raw, rating in ratings]
     votes: dict[tuple[str, str], Counter[str]] = {}
-    for source, doc, text, _ in read:
+    for source, document, text, _ in read:
         own = domain_of(text, "en")
         if own != "other":
-            votes.setdefault((source, doc), Counter())[own] += 1
+            votes.setdefault((source, document), Counter())[own] += 1
     found = []
-    for source, doc, text, rating in read:
+    for source, document, text, rating in read:
         domain = domain_of(text, "en")
-        counts = votes.get((source, doc))
+        counts = votes.get((source, document))
         if domain == "other" and counts:
             domain = min(counts, key=lambda name: (-counts[name], name))
         found.append(_Sentence(text, "en", vader.sentiment_of(rating), source, domain))
