@@ -1,0 +1,1 @@
+"""The text model: sentiment, purchase intent and demand spans, Chinese and English."""
