@@ -1,0 +1,203 @@
+"""The next sale of the simulated shop: what is asked for, and what only an examiner may know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from marketplace.choice import Floats, Ints, competition_factors
+from marketplace.columns import moments, money, pick
+from marketplace.events import CURRENCY
+from marketplace.sales import Cells, Schedule
+from marketplace.world import (
+    DAY_US,
+    DIURNAL,
+    HOUR_US,
+    PROMO_TYPES,
+    SHOCK_SD,
+    World,
+    generator,
+)
+
+LOOKBACK_DAYS = 30
+LADDER_STEPS = (1.0, 0.93, 0.86)
+LEAD_DAYS = 1
+DURATION_HOURS = 24
+
+
+@dataclass(frozen=True)
+class NextSale:
+    """The sale that is asked for: its SKUs with their lawful prices (cents) and demand shocks."""
+
+    sku: Ints
+    prices: list[list[int]]
+    promos: list[list[int]]
+    shock: Floats
+    slots_us: list[int]
+
+    def announced(self) -> tuple[Ints, Ints, Floats]:
+        """(start, SKU, shock) for the posts of the week before it."""
+        return np.full(len(self.sku), self.slots_us[0]), self.sku, self.shock
+
+
+def next_sale(world: World, cells: Cells) -> NextSale:
+    """Choose SKUs, lawful price ladders (from the lowest price of the look-back days) and shocks."""
+    size, rng = world.size, generator(world.size.seed, "next sale")
+    ready = np.flatnonzero(world.launched_us + 28 * DAY_US < size.end_us)
+    sku = np.sort(rng.choice(ready, min(len(ready), max(2, round(0.6 * size.skus))), replace=False))
+    prices = [_ladder(world, cells, int(i)) for i in sku]
+    asked = [i for i, ladder in enumerate(prices) if ladder]
+    promos = [sorted({0, int(rng.integers(0, len(PROMO_TYPES)))}) for _ in sku]
+    shock = rng.normal(0.0, SHOCK_SD, len(sku)) - SHOCK_SD**2 / 2
+    first = size.end_us + LEAD_DAYS * DAY_US
+    return NextSale(
+        sku[asked],
+        [prices[i] for i in asked],
+        [promos[i] for i in asked],
+        shock[asked],
+        [first, first + 12 * HOUR_US],
+    )
+
+
+def _ladder(world: World, cells: Cells, sku: int) -> list[int]:
+    recent = (cells.sku == sku) & (cells.ends_us > world.size.end_us - LOOKBACK_DAYS * DAY_US)
+    lowest = min(int(world.list_cents[sku]), int(cells.price_cents[recent].min(initial=2**40)))
+    steps = {int(lowest * step) // 10 * 10 for step in LADDER_STEPS}
+    return sorted(p for p in steps if p >= world.cost_cents[sku] * 1.08)
+
+
+def true_means(world: World, sale: NextSale) -> pa.Table:
+    """True mean demand of every action, the SKU's rivals at the middle of their ladders."""
+    middle = np.array([ladder[len(ladder) // 2] for ladder in sale.prices])
+    category, listed = world.category[sale.sku], world.list_cents[sale.sku]
+    regions = np.arange(len(world.region_ids))
+    rows: dict[str, list[Any]] = {"sku": [], "region": [], "price": [], "promo": [], "slot": [], "mean": []}
+    for i, sku in enumerate(sale.sku):
+        for price in sale.prices[i]:
+            ratio = middle / listed
+            ratio[i] = price / listed[i]
+            rivals = competition_factors(ratio, category)[i]
+            for promo in sale.promos[i]:
+                for slot in sale.slots_us:
+                    same = np.ones(len(regions))
+                    mean = world.sale_mean(
+                        np.full(len(regions), sku),
+                        regions,
+                        same * ratio[i],
+                        np.full(len(regions), promo),
+                        slot,
+                        DURATION_HOURS,
+                        same * sale.shock[i],
+                        same * rivals,
+                    )
+                    fixed = {"sku": sku, "price": price, "promo": promo, "slot": slot}
+                    for name, value in fixed.items():
+                        rows[name].extend([value] * len(regions))
+                    rows["region"].extend(regions)
+                    rows["mean"].extend(mean)
+    index = {name: np.array(values) for name, values in rows.items()}
+    return pa.table(
+        {
+            "sku_id": pick(world.sku_ids, index["sku"]),
+            "region_id": pick(world.region_ids, index["region"]),
+            "offer_price": money(index["price"]),
+            "promo_type": pick(PROMO_TYPES, index["promo"]),
+            "starts_at": moments(index["slot"]),
+            "mean_units": pa.array(index["mean"]),
+        }
+    )
+
+
+def cell_truth(world: World, plan: Schedule, cells: Cells) -> pa.Table:
+    """True demand of each past cell, and what its window would have sold without a sale."""
+    hour = np.arange(int(cells.hours.max()))
+    moment = cells.starts_us[:, None] + hour * HOUR_US - world.size.start_us
+    day = np.minimum(moment // DAY_US, world.size.days - 1)
+    usual = world.daily[cells.sku[:, None], cells.region[:, None], day] * DIURNAL[moment // HOUR_US % 24] / 24
+    return pa.table(
+        {
+            "campaign_id": pick(plan.campaign_ids, cells.campaign),
+            "sku_id": pick(world.sku_ids, cells.sku),
+            "region_id": pick(world.region_ids, cells.region),
+            "expected_demand": pa.array(cells.expected),
+            "demanded_units": pa.array(cells.demanded),
+            "served_units": pa.array(cells.served),
+            "baseline_units": pa.array((usual * (hour < cells.hours[:, None])).sum(axis=1)),
+            "shock": pa.array(cells.shock),
+        }
+    )
+
+
+def product_truth(world: World, sale: NextSale) -> pa.Table:
+    """Own-price elasticity of each SKU, and the next sale's shock where it is asked for."""
+    shock = np.full(len(world.sku_ids), np.nan)
+    shock[sale.sku] = sale.shock
+    return pa.table(
+        {
+            "sku_id": world.sku_ids,
+            "elasticity": pa.array(world.elasticity),
+            "next_shock": pa.array(shock, from_pandas=True),
+        }
+    )
+
+
+def request(world: World, sale: NextSale) -> dict[str, Any]:
+    """The sale request as a mapping; budgets, space and supply bind a little at average demand."""
+    rng = generator(world.size.seed, "request")
+    middle = np.array([ladder[len(ladder) // 2] for ladder in sale.prices])
+    listed, category = world.list_cents[sale.sku], world.category[sale.sku]
+    r = len(world.region_ids)
+    rivals = competition_factors(middle / listed, category)
+    usual = world.sale_mean(
+        np.repeat(sale.sku, r),
+        np.tile(np.arange(r), len(sale.sku)),
+        np.repeat(middle / listed, r),
+        np.zeros(len(sale.sku) * r, dtype=np.int64),
+        sale.slots_us[1],
+        DURATION_HOURS,
+        np.zeros(len(sale.sku) * r),
+        np.repeat(rivals, r),
+    ).reshape(len(sale.sku), r)
+    units = usual.sum(axis=1)
+    supply = np.ceil(units * rng.uniform(0.9, 1.7, len(units))).astype(int)
+    stock_budget = 0.85 * float((world.cost_cents[sale.sku] * units).sum()) / 100
+    promotion = 0.9 * float(((listed - middle) * units).sum()) / 100
+    moment = [datetime.fromtimestamp(us / 1e6, UTC) for us in (world.size.end_us, *sale.slots_us)]
+    return {
+        "request_id": f"{moment[1]:%Y-%m-%d}-main",
+        "currency": CURRENCY,
+        "as_of": _iso(moment[0]),
+        "start_slots": [_iso(m) for m in moment[1:]],
+        "duration_hours": DURATION_HOURS,
+        "stock_budget": float(round(stock_budget, -2)),
+        "promotion_budget": float(round(promotion, -2)),
+        "max_price_changes": 2,
+        "price_lookback_days": LOOKBACK_DAYS,
+        "regions": [
+            {
+                "region_id": name,
+                "capacity_units": int(np.ceil(1.05 * usual[:, i].sum())),
+                "min_service": 0.2 if i == 0 else 0.0,
+            }
+            for i, name in enumerate(world.region_ids)
+        ],
+        "skus": [
+            {
+                "sku_id": world.sku_ids[s],
+                "supply_units": int(supply[i]),
+                "unit_cost": int(world.cost_cents[s]) / 100,
+                "salvage_value": int(world.cost_cents[s] * 0.45) // 10 * 10 / 100,
+                "prices": [p / 100 for p in sale.prices[i]],
+                "promo_types": [PROMO_TYPES[p] for p in sale.promos[i]],
+            }
+            for i, s in enumerate(sale.sku)
+        ],
+    }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,225 @@
+"""Past sales of the simulated shop: offers, stock sent by a manager's rule, arrivals, stock-outs.
+
+A *cell* is one campaign x SKU x region offer. Demand arrives line by line over the hours of the sale and
+takes what stock is left; what came after the last unit is lost, and known only to `truth/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from marketplace.choice import Floats, Ints, competition_factors
+from marketplace.world import (
+    DAY_US,
+    HOUR_US,
+    PROMO_TYPES,
+    SALE_MEAN_QUANTITY,
+    SHOCK_SD,
+    World,
+    generator,
+)
+
+ANNOUNCED_BEFORE_US = 3 * DAY_US
+PRICE_LADDER = np.array([0.70, 0.75, 0.80, 0.85, 0.90, 0.95])
+START_HOURS = np.array([0, 12, 4])
+PER_USER_LIMIT = 2
+FIRST_SALE_DAY = 14
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the sales run. Arrays have one entry a sale."""
+
+    campaign_ids: list[str]
+    starts_us: Ints
+    hours: Ints
+
+    @property
+    def ends_us(self) -> Ints:
+        """Exclusive ends, microseconds."""
+        return np.asarray(self.starts_us + self.hours * HOUR_US, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Offers of all sales, ordered by campaign, SKU, region; arrays have one entry a cell."""
+
+    campaign: Ints
+    sku: Ints
+    region: Ints
+    promo: Ints
+    price_cents: Ints
+    allocated: Ints
+    starts_us: Ints
+    hours: Ints
+    shock: Floats
+    expected: Floats  # true mean demand, units
+    demanded: Ints  # units that were wanted
+    served: Ints  # units that were handed over
+    sold_out_us: Ints  # moment the last unit went, -1 where stock was left
+
+    @property
+    def ends_us(self) -> Ints:
+        """Exclusive ends, microseconds."""
+        return np.asarray(self.starts_us + self.hours * HOUR_US, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Arrivals of buyers in sales, ordered by cell and time; arrays have one entry a line."""
+
+    cell: Ints
+    time_us: Ints
+    wanted: Ints
+    served: Ints
+
+
+@dataclass
+class _Memory:
+    """What the manager remembers of each SKU x region: units sold last time, -1 where there was no sale."""
+
+    sold: Floats
+    parts: list[dict[str, np.ndarray]] = field(default_factory=list)
+    lines: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+
+def schedule(world: World) -> Schedule:
+    """Start and duration of each past sale: evenly spread over the history, none within a day of its end."""
+    size, rng = world.size, generator(world.size.seed, "schedule")
+    last_day = size.days - 4
+    days = np.linspace(min(FIRST_SALE_DAY, last_day), last_day, size.sales)
+    hour = rng.choice(START_HOURS, size.sales, p=[0.45, 0.45, 0.10])
+    hours = rng.choice([24, 12], size.sales, p=[0.8, 0.2])
+    starts = size.start_us + np.floor(days).astype(np.int64) * DAY_US + hour * HOUR_US
+    return Schedule([f"c{i + 1:03d}" for i in range(size.sales)], starts, hours.astype(np.int64))
+
+
+def run_sales(world: World, plan: Schedule) -> tuple[Cells, Lines]:
+    """Play all sales in order: offers, stock by the manager's rule, arrivals, stock-outs."""
+    memory = _Memory(np.full(world.base.shape, -1.0))
+    for k in range(len(plan.campaign_ids)):
+        _run_one(world, plan, k, memory)
+    cells = Cells(**{key: np.concatenate([p[key] for p in memory.parts]) for key in memory.parts[0]})
+    lines = Lines(**{key: np.concatenate([p[key] for p in memory.lines]) for key in memory.lines[0]})
+    return cells, lines
+
+
+def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
+    rng = generator(world.size.seed, f"sale {k}")
+    start, hours = int(plan.starts_us[k]), int(plan.hours[k])
+    offer = _offers(world, rng, start)
+    sku, region = offer["sku"], offer["region"]
+    expected = world.sale_mean(
+        sku,
+        region,
+        offer["price_cents"] / world.list_cents[sku],
+        offer["promo"],
+        start,
+        hours,
+        offer["shock"],
+        offer.pop("competition"),
+    )
+    stock = _managers_stock(world, rng, memory.sold[sku, region], sku, region, start)
+    first_cell = sum(len(p["sku"]) for p in memory.parts)
+    lines = _arrivals(world, rng, sku, expected, start, hours)
+    wanted_before = np.cumsum(lines["wanted"]) - lines["wanted"]
+    firsts = np.searchsorted(lines["cell"], np.arange(len(sku)))
+    bounds = np.append(firsts, len(lines["cell"]))
+    opening = np.append(wanted_before, lines["wanted"].sum())[firsts]
+    before = wanted_before - opening[lines["cell"]]
+    served = np.clip(stock[lines["cell"]] - before, 0, lines["wanted"])
+    gone = (before + lines["wanted"] >= stock[lines["cell"]]) & (served > 0)
+    sold_out = np.full(len(sku), -1, dtype=np.int64)
+    sold_out[lines["cell"][gone]] = lines["time_us"][gone]
+    total = np.append(0, np.cumsum(served))
+    units = total[bounds[1:]] - total[bounds[:-1]]
+    all_wanted = np.append(0, np.cumsum(lines["wanted"]))
+    memory.sold[sku, region] = units
+    same = {
+        "campaign": np.full(len(sku), k),
+        "starts_us": np.full(len(sku), start),
+        "hours": np.full(len(sku), hours),
+    }
+    memory.parts.append(
+        offer
+        | same
+        | {
+            "allocated": stock,
+            "expected": expected,
+            "served": units,
+            "sold_out_us": sold_out,
+            "demanded": all_wanted[bounds[1:]] - all_wanted[bounds[:-1]],
+        }
+    )
+    memory.lines.append(lines | {"cell": lines["cell"] + first_cell, "served": served})
+
+
+def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.ndarray]:
+    """SKUs, regions, prices and promotion types of one sale, with its demand shocks."""
+    n, r = world.base.shape
+    ready = np.flatnonzero(world.launched_us + 7 * DAY_US < start)
+    count = min(len(ready), max(2, round(n * rng.uniform(0.4, 0.6))))
+    chosen = np.sort(rng.choice(ready, count, replace=False))
+    held_out = (
+        rng.permutation(r)[: int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))] if r > 2 else np.array([], int)
+    )
+    regions = np.setdiff1d(np.arange(r), held_out)
+    shock = rng.normal(0.0, SHOCK_SD, count) - SHOCK_SD**2 / 2
+    # A manager who senses demand gives less discount away: price is not random, as in a real shop.
+    sensed = rng.integers(0, len(PRICE_LADDER), count) + np.round(0.8 * shock / SHOCK_SD)
+    ratio = PRICE_LADDER[np.clip(sensed, 0, len(PRICE_LADDER) - 1).astype(int)]
+    price = np.round(world.list_cents[chosen] * ratio, -1).astype(np.int64)
+    promo = rng.choice(len(PROMO_TYPES), count, p=[0.4, 0.2, 0.25, 0.15])
+    rivals = competition_factors(price / world.list_cents[chosen], world.category[chosen])
+    k = len(regions)
+    return {
+        "sku": np.repeat(chosen, k),
+        "region": np.tile(regions, count),
+        "promo": np.repeat(promo, k),
+        "price_cents": np.repeat(price, k),
+        "shock": np.repeat(shock, k),
+        "competition": np.repeat(rivals, k),
+    }
+
+
+def _managers_stock(
+    world: World, rng: np.random.Generator, last: Floats, sku: Ints, region: Ints, start: int
+) -> Ints:
+    """Last sale's units x 1.1, pulled towards a multiple of the baseline, with a human's noise."""
+    habit = world.base[sku, region] * world.trend(start)[sku] * 8.0
+    wish = np.where(last >= 0, 0.45 * last * 1.1 + 0.55 * habit, habit)
+    return np.maximum(2, np.round(wish * rng.lognormal(0.0, 0.25, len(sku)))).astype(np.int64)
+
+
+def _arrivals(
+    world: World, rng: np.random.Generator, sku: Ints, expected: Floats, start: int, hours: int
+) -> dict[str, np.ndarray]:
+    """Poisson arrivals over the category's hourly curve, ordered by cell and time."""
+    count = rng.poisson(expected / SALE_MEAN_QUANTITY)
+    cell = np.repeat(np.arange(len(sku)), count)
+    hour = np.zeros(len(cell), dtype=np.int64)
+    uniform = rng.random(len(cell))
+    kind = world.category[sku][cell]
+    for c in np.unique(kind):
+        curve = np.cumsum(world.curve(int(c), int(start // HOUR_US % 24), hours))
+        hour[kind == c] = np.searchsorted(curve, uniform[kind == c] * curve[-1])
+    time = start + np.minimum(hour, hours - 1) * HOUR_US + rng.integers(0, HOUR_US, len(cell))
+    wanted = np.where(rng.random(len(cell)) < SALE_MEAN_QUANTITY - 1.0, 2, 1).astype(np.int64)
+    order = np.lexsort((time, cell))
+    return {"cell": cell[order], "time_us": time[order], "wanted": wanted[order]}
+
+
+def cell_at(cells: Cells, sku: Ints, region: Ints, time_us: Ints) -> Ints:
+    """The cell whose sale runs at a moment for a SKU and region, -1 where none does."""
+    regions = int(max(cells.region.max(initial=0), region.max(initial=0))) + 1
+    key = cells.sku * regions + cells.region
+    order = np.lexsort((cells.starts_us, key))
+    origin = int(min(cells.starts_us.min(), time_us.min(initial=cells.starts_us.min())))
+    span = int(max(cells.ends_us.max(), time_us.max(initial=0))) - origin + 1
+    begins = key[order] * span + (cells.starts_us[order] - origin)
+    at = np.searchsorted(begins, (sku * regions + region) * span + (time_us - origin), side="right") - 1
+    found = order[np.maximum(at, 0)]
+    ok = (at >= 0) & (key[found] == sku * regions + region) & (time_us < cells.ends_us[found])
+    return np.where(ok, found, -1)

@@ -1,0 +1,292 @@
+"""The simulated world: products, regions, customers and the demand process.
+
+All times are microseconds since the epoch, UTC; all money is whole cents; demand is in units. One seed
+gives one world: every part draws from its own generator, keyed by (seed, part), so that a change in one
+part does not move the others.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from marketplace.choice import Floats, Ints
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+PROMO_TYPES = ("discount", "full_reduction", "coupon", "bundle")
+PROMO_EFFECT = np.array([1.0, 0.9, 1.08, 0.82])
+SHOCK_SD = 0.45
+SALE_MEAN_QUANTITY = 1.12
+BASE_MEAN_QUANTITY = 1.18
+# Visits by UTC hour; the shop's customers live at UTC+8, so their evening is 11:00-15:00 UTC.
+DIURNAL = np.array(
+    [1.0, 1.1, 1.15, 1.2, 1.25, 1.15, 1.05, 1.05, 1.1, 1.15, 1.3, 1.5,
+     1.7, 1.75, 1.6, 1.3, 0.9, 0.6, 0.4, 0.3, 0.25, 0.3, 0.5, 0.8]
+)  # fmt: skip
+DIURNAL = DIURNAL / DIURNAL.mean()
+
+
+@dataclass(frozen=True)
+class Category:
+    """One merchandise category: prices in units of currency, elasticity of sale demand, hourly curve."""
+
+    name: str
+    topics: tuple[str, ...]
+    products: tuple[str, ...]
+    price: tuple[float, float]
+    elasticity: float
+    lift: float
+    rush: float
+    rush_hours: float
+    weekend: float
+
+
+CATEGORIES = (
+    Category(
+        "books", ("book",), ("Atlas", "Novel", "Cookbook", "Picture book"), (25, 90), 1.8, 7.5, 3.0, 2.0, 1.1
+    ),
+    Category(
+        "electronics",
+        ("computer", "phone"),
+        ("Laptop", "Headset", "Phone", "Router"),
+        (90, 600),
+        2.6,
+        8.0,
+        7.0,
+        1.2,
+        1.05,
+    ),
+    Category(
+        "audio",
+        ("audio", "camera"),
+        ("Earbuds", "Player", "Camera", "Speaker"),
+        (40, 250),
+        2.2,
+        7.0,
+        4.5,
+        1.6,
+        1.2,
+    ),
+    Category(
+        "travel",
+        ("hotel",),
+        ("Room night", "Spa day", "Suite night", "Tour"),
+        (120, 500),
+        1.5,
+        6.5,
+        1.5,
+        4.0,
+        1.3,
+    ),
+    Category(
+        "home",
+        ("other", "food", "appliance"),
+        ("Water heater", "Lamp", "Kettle", "Fan"),
+        (40, 300),
+        2.0,
+        7.5,
+        4.0,
+        2.0,
+        1.15,
+    ),
+)
+BRANDS = ("Aoli", "Beiyun", "Cheng", "Dorado", "Evergreen", "Fuling", "Gaia")
+REGIONS = ("east", "north", "south", "west", "centre", "coast", "hills", "plains")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What to build: number of SKUs, regions, past sales and days of history, its exclusive end, the seed."""
+
+    seed: int = 20261111
+    skus: int = 20
+    regions: int = 4
+    sales: int = 40
+    days: int = 240
+    end: dt.date = dt.date(2026, 11, 10)
+
+    def __post_init__(self) -> None:
+        checks = (("skus", self.skus, 4, 400), ("regions", self.regions, 2, len(REGIONS)),
+                  ("sales", self.sales, 1, 400), ("days", self.days, 30, 1500))  # fmt: skip
+        for name, value, low, high in checks:
+            if not low <= value <= high:
+                raise ValueError(f"simulated shop: {name} = {value} is outside {low}..{high}")
+        if self.sales * 3 > self.days - 18:  # sales of one shop do not overlap
+            raise ValueError(f"simulated shop: {self.sales} sales do not fit into {self.days} days")
+
+    @property
+    def end_us(self) -> int:
+        """Exclusive end of the history, microseconds since the epoch."""
+        return micros(dt.datetime(self.end.year, self.end.month, self.end.day, tzinfo=dt.UTC))
+
+    @property
+    def start_us(self) -> int:
+        """First moment of the history, microseconds since the epoch."""
+        return self.end_us - self.days * DAY_US
+
+
+def micros(moment: dt.datetime) -> int:
+    """Microseconds since the epoch of an aware datetime."""
+    return int(moment.timestamp()) * 1_000_000
+
+
+def generator(seed: int, part: str) -> np.random.Generator:
+    """The random generator of one part of one world."""
+    return np.random.default_rng([seed, zlib.crc32(part.encode())])
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that does not depend on sales. Arrays are indexed by SKU (s), region (r) and day (d)."""
+
+    size: Size
+    sku_ids: list[str]
+    titles: list[str]
+    category: Ints  # (s,)
+    brand: Ints  # (s,)
+    list_cents: Ints  # (s,)
+    cost_cents: Ints  # (s,)
+    launched_us: Ints  # (s,)
+    quality: Floats  # (s,) drives the polarity of reviews
+    region_ids: list[str]
+    warehouse: Ints  # (r,)
+    capacity: Ints  # (r,)
+    shipping_cents: Ints  # (r,)
+    base: Floats  # (s, r) mean units a day at the start
+    daily: Floats  # (s, r, d) mean units a day without any sale
+    growth: Floats  # (s,) log growth over the whole history
+    users: int
+
+    @property
+    def elasticity(self) -> Floats:
+        """Own-price elasticity of sale demand (positive number), shape (s,)."""
+        return np.array([c.elasticity for c in CATEGORIES])[self.category]
+
+    def curve(self, category: int, start_hour: int, hours: int) -> Floats:
+        """Share of a sale's demand in each hour of the sale, shape (hours,), sums to 1."""
+        raw = self._raw_curve(category, start_hour, hours)
+        return np.asarray(raw / raw.sum(), dtype=np.float64)
+
+    def _raw_curve(self, category: int, start_hour: int, hours: int) -> Floats:
+        kind = CATEGORIES[category]
+        hour = np.arange(hours)
+        return np.asarray(
+            DIURNAL[(start_hour + hour) % 24] * (1.0 + kind.rush * np.exp(-hour / kind.rush_hours)),
+            dtype=np.float64,
+        )
+
+    def timing_factor(self, category: int, start_hour: int, hours: int) -> float:
+        """Demand of a sale with this start hour and duration, over that of 24 hours from 12:00 UTC."""
+        reference = self._raw_curve(category, 12, 24).sum()
+        return float(self._raw_curve(category, start_hour, hours).sum() / reference)
+
+    def trend(self, moment_us: int) -> Floats:
+        """Slow growth of each SKU at a moment, shape (s,); it goes on after the history's end."""
+        share = (moment_us - self.size.start_us) / (self.size.days * DAY_US)
+        return np.asarray(np.exp(self.growth * share), dtype=np.float64)
+
+    def sale_mean(
+        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int, hours: int,
+        shock: Floats, competition: Floats,
+    ) -> Floats:  # fmt: skip
+        """True mean demand in units of offers of one sale, shape (offers,).
+
+        Args:
+            sku, region: indices of each offer.
+            ratio: offer price over list price.
+            promo: index into PROMO_TYPES.
+            start_us, hours: start (microseconds) and duration of the sale.
+            shock: log shock of each offer, announced by texts.
+            competition: multiplier from `choice.competition_factors`.
+        """
+        start_hour = int(start_us // HOUR_US % 24)
+        timing = np.array([self.timing_factor(c, start_hour, hours) for c in range(len(CATEGORIES))])
+        lift = np.array([c.lift for c in CATEGORIES])
+        kind = self.category[sku]
+        price = ratio ** (-self.elasticity[sku])
+        level = self.base[sku, region] * self.trend(start_us)[sku]
+        return np.asarray(
+            level * lift[kind] * timing[kind] * price * PROMO_EFFECT[promo] * competition * np.exp(shock),
+            dtype=np.float64,
+        )
+
+
+def build_world(size: Size) -> World:
+    """Draw products, regions and the baseline demand of one simulated shop."""
+    rng = generator(size.seed, "products")
+    n = size.skus
+    category = np.arange(n) % len(CATEGORIES)
+    titles, list_cents = _name_and_price(rng, category)
+    cost = np.round(list_cents * rng.uniform(0.42, 0.56, n), -1).astype(np.int64)
+    launched = size.start_us - (rng.integers(30, 700, n) * DAY_US)
+    newcomers = rng.permutation(n)[: max(1, n // 10)]  # a cold start or two, early enough to have a history
+    launched[newcomers] = (
+        size.start_us + rng.integers(size.days // 8, size.days // 3, len(newcomers)) * DAY_US
+    )
+    r = size.regions
+    weight = np.sort(generator(size.seed, "regions").dirichlet(np.full(r, 12.0)))[::-1]
+    base = 13.0 * rng.lognormal(-0.08, 0.4, n)[:, None] * weight[None, :] * rng.lognormal(-0.03, 0.25, (n, r))
+    growth = rng.normal(0.1, 0.2, n)
+    world_base = np.asarray(base, dtype=np.float64)
+    return World(
+        size=size,
+        sku_ids=[f"sku-{i + 1:03d}" for i in range(n)],
+        titles=titles,
+        category=category.astype(np.int64),
+        brand=rng.integers(0, len(BRANDS), n),
+        list_cents=list_cents,
+        cost_cents=cost,
+        launched_us=launched.astype(np.int64),
+        quality=rng.normal(0.0, 0.6, n),
+        region_ids=list(REGIONS[:r]),
+        # The last region is served from the first one's warehouse: a contaminated donor for scoring.
+        warehouse=np.array([i if i < r - 1 or r < 3 else 0 for i in range(r)]),
+        capacity=np.round(weight * n * 60, -1).astype(np.int64),
+        shipping_cents=np.round(generator(size.seed, "shipping").uniform(150, 600, r), -1).astype(np.int64),
+        base=world_base,
+        daily=_daily(size, category.astype(np.int64), world_base, growth, launched),
+        growth=growth,
+        users=max(200, 15 * n * r * 4),
+    )
+
+
+def _name_and_price(rng: np.random.Generator, category: Ints) -> tuple[list[str], Ints]:
+    titles, cents = [], []
+    for i, c in enumerate(category):
+        kind = CATEGORIES[int(c)]
+        product = kind.products[(i // len(CATEGORIES)) % len(kind.products)]
+        titles.append(f"{product} {chr(65 + i % 26)}{i + 1}")
+        cents.append(round(float(np.exp(rng.uniform(*np.log(kind.price))))) * 100 - 10)
+    return titles, np.array(cents, dtype=np.int64)
+
+
+def _daily(size: Size, category: Ints, base: Floats, growth: Floats, launched: Ints) -> Floats:
+    """Mean units a day without any sale: trend x weekday x a common factor per region and category."""
+    rng = generator(size.seed, "baseline")
+    days = np.arange(size.days)
+    weekday = (days + size.start_us // DAY_US + 3) % 7  # the epoch was a Thursday
+    weekend = np.array([c.weekend for c in CATEGORIES])[category]
+    week = np.where(weekday[None, :] >= 5, weekend[:, None], 1.0)
+    common = _autoregressive(rng, (base.shape[1], len(CATEGORIES)), size.days, 0.9, 0.04)[:, category, :]
+    shop = _autoregressive(rng, (1, 1), size.days, 0.95, 0.03)
+    own = _autoregressive(rng, base.shape, size.days, 0.7, 0.05)
+    trend = np.exp(growth[:, None] * days[None, :] / size.days)
+    mean = base[:, :, None] * (week * trend)[:, None, :] * np.exp(np.swapaxes(common, 0, 1) + shop + own)
+    alive = size.start_us + days[None, :] * DAY_US >= launched[:, None]
+    return np.asarray(mean * alive[:, None, :], dtype=np.float64)
+
+
+def _autoregressive(
+    rng: np.random.Generator, shape: tuple[int, ...], days: int, keep: float, sd: float
+) -> Floats:
+    """AR(1) paths in log units, shape (*shape, days)."""
+    noise = rng.normal(0.0, sd, (*shape, days))
+    path = np.empty_like(noise)
+    path[..., 0] = noise[..., 0] / np.sqrt(1 - keep**2)
+    for d in range(1, days):
+        path[..., d] = keep * path[..., d - 1] + noise[..., d]
+    return path
