@@ -13,7 +13,7 @@ import yaml
 from flashsale.contracts import STREAMS, Contract, FieldRule, decimal_of, load_contract
 
 _SPARK = {"string": "string", "int32": "integer", "int64": "long", "timestamp": "timestamp"}
-_DUCKDB = {"string": "varchar", "int32": "integer", "int64": "bigint", "timestamp": "timestamptz"}
+_DUCKDB = {"string": "text", "int32": "integer", "int64": "bigint", "timestamp": "timestamptz"}
 DBT_SOURCES = Path(__file__).parents[2] / "dbt_project" / "models" / "staging" / "_sources.yml"
 
 

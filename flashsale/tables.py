@@ -1,0 +1,56 @@
+"""Tables that rooms exchange beside the raw streams, as Arrow schemas: one truth for writers, loader and dbt."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+UTC_MICROS = pa.timestamp("us", tz="UTC")
+MONEY = pa.decimal128(12, 2)
+
+#: One row per sale request, SKU and region asked for.
+SALE_REQUESTS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("sku_id", pa.string()),
+        ("region_id", pa.string()),
+        ("starts_at", UTC_MICROS),
+        ("duration_hours", pa.int32()),
+        ("as_of", UTC_MICROS),
+        ("unit_cost", MONEY),
+        ("request_json", pa.string()),
+    ]
+)
+
+#: One row per text scored by one model version.
+SCORED_TEXTS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("event_at", UTC_MICROS),
+        ("stream", pa.string()),
+        ("sku_id", pa.string()),
+        ("language", pa.string()),
+        ("text_hash", pa.string()),
+        ("sentiment", pa.string()),
+        ("p_negative", pa.float64()),
+        ("p_neutral", pa.float64()),
+        ("p_positive", pa.float64()),
+        ("p_intent", pa.float64()),
+        ("spans", pa.string()),
+        ("likes", pa.int64()),
+        ("reposts", pa.int64()),
+        ("model_version", pa.string()),
+    ]
+)
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """The type's name in DuckDB and PostgreSQL."""
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision},{kind.scale})"
+    if pa.types.is_timestamp(kind):
+        return "timestamptz"
+    names = {
+        pa.string(): "text", pa.int32(): "integer", pa.int64(): "bigint", pa.float64(): "float8", pa.bool_(): "boolean",
+        pa.date32(): "date",
+    }
+    return names[kind]

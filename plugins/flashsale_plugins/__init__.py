@@ -1,0 +1,1 @@
+"""How Airflow reaches the world: sources, the quality gate, operators that launch jobs."""
