@@ -1,0 +1,88 @@
+"""The registry's promises on a real MLflow store: candidate, review, champion, roll-back, fetch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flashsale.errors import InputError
+from ml import registry
+
+SCRIPT = """
+import mlflow, pathlib
+
+class Twice(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        self.factor = float(pathlib.Path(context.artifacts["model"], "factor.txt").read_text())
+
+    def predict(self, context, model_input, params=None):
+        return model_input * self.factor
+
+mlflow.models.set_model(Twice())
+"""
+
+
+def _candidate(folder: Path, factor: float) -> registry.Candidate:
+    model = folder / f"model-{factor}"
+    model.mkdir(parents=True)
+    (model / "factor.txt").write_text(str(factor))
+    (folder / "script.py").write_text(SCRIPT)
+    frame = pd.DataFrame({"x": [1.0, 2.0]})
+    return registry.Candidate(
+        name="toy-candidate",
+        experiment="toy",
+        script=folder / "script.py",
+        folder=model,
+        card="# Toy\nMultiplies.",
+        input_example=frame,
+        output_example=frame,
+        requirements=["pandas"],
+        params={"seed": 7},
+        metrics={"loss": 0.25},
+        digests={"train": "abc"},
+    )
+
+
+def test_life_of_a_model(home: Path, tmp_path: Path) -> None:
+    import mlflow
+
+    first = registry.register_candidate(_candidate(tmp_path / "a", 2.0))
+    second = registry.register_candidate(_candidate(tmp_path / "b", 3.0))
+    third = registry.register_candidate(_candidate(tmp_path / "c", 4.0))
+    assert (first.version, second.version, registry.champion("toy")) == ("1", "2", None)
+    tags = registry.show("toy-candidate")["versions"][0]["tags"]
+    assert tags["data.train"] == "abc" and tags["git_commit"]
+
+    one = registry.promote("toy-candidate", "1", by="Reviewer", reason="first")
+    assert registry.champion("toy") == one and one.label == "toy-v1"
+    again = registry.promote("toy-candidate", "1", by="Reviewer", reason="first")
+    assert again == one and len(registry.show("toy")["versions"]) == 1
+    two = registry.promote("toy-candidate", "2", by="Reviewer", reason="better")
+    assert registry.champion("toy") == two
+
+    folder = registry.fetch("toy")
+    assert folder == registry.fetch("models:/toy@champion") == registry.fetch("models:/toy/2")
+    assert json.loads((folder / "version.json").read_text())["label"] == "toy-v2"
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    assert loaded.predict(pd.DataFrame({"x": [5.0]}))["x"].tolist() == [15.0]
+    assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle")]
+
+    assert registry.rollback("toy", by="Reviewer", reason="worse live") == one
+    assert registry.champion("toy") == one
+    with pytest.raises(InputError, match="replaced no earlier"):
+        registry.rollback("toy", by="Reviewer", reason="again")
+
+    registry.reject("toy-candidate", third.version, by="Reviewer", reason="no gain")
+    with pytest.raises(InputError, match="rejected"):
+        registry.promote("toy-candidate", third.version, by="Reviewer", reason="anyway")
+    with pytest.raises(InputError, match="person and a reason"):
+        registry.promote("toy-candidate", "1", by=" ", reason="x")
+    with pytest.raises(InputError, match="no such version"):
+        registry.fetch("models:/toy/99")
+    with pytest.raises(InputError, match="candidate's name"):
+        registry.register_candidate(replace(_candidate(tmp_path / "d", 1.0), name="toy"))
+    assert (home / "mlartifacts" / "toy").is_dir()
