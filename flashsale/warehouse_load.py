@@ -104,8 +104,9 @@ def _load_duckdb(lake: Lake, found: list[Relation]) -> list[str]:
         rows = [(r.name, p, m.content_hash) for r in found for p, m in r.manifests.items()]
         connection.execute("DELETE FROM raw._loaded")
         if rows:
-            table = pa.table(list(zip(*rows, strict=True)), names=["relation", "partition", "content_hash"])  # noqa: F841
-            connection.execute("INSERT INTO raw._loaded SELECT * FROM table")
+            columns = [pa.array(c) for c in zip(*rows, strict=True)]
+            connection.register("brought_in", pa.table(columns, names=["relation", "partition", "content_hash"]))
+            connection.execute("INSERT INTO raw._loaded SELECT * FROM brought_in")
     return changed
 
 
