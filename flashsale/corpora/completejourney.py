@@ -172,9 +172,7 @@ def _cells(offers: pd.DataFrame, weekly: pd.DataFrame, regions: list[str]) -> pd
         .rename("allocated_units")
         .reset_index()
     )
-    cells = cells.merge(
-        stock, left_on=["week", "sku_id", "region_id"], right_on=["level_0", "sku_id", "region_id"]
-    )
+    cells = cells.merge(stock, on=["week", "sku_id", "region_id"])
     cells["starts_at"] = cells.week
     cells["ends_at"] = cells.week + pd.Timedelta(days=7)
     cells["event_at"] = cells.week - pd.Timedelta(days=3)
@@ -223,8 +221,8 @@ def _region_rows(regions: list[str], first: pd.Timestamp) -> pd.DataFrame:
 
 def _inventory(weekly: pd.DataFrame, first: pd.Timestamp) -> pd.DataFrame:
     """Assumed readings: the generous stock at each week's start; none is ever zero."""
-    stock = _stock(weekly).stack(["sku_id", "region_id"], future_stack=True).rename("on_hand").reset_index()
-    stock["event_at"] = stock.level_0.where(stock.level_0 >= first, first)
+    stock = _stock(weekly).melt(ignore_index=False, value_name="on_hand").reset_index(names="week")
+    stock["event_at"] = stock.week.where(stock.week >= first, first)
     return stock.sort_values(["event_at", "sku_id", "region_id"], kind="stable")
 
 
