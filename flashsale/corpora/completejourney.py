@@ -166,12 +166,7 @@ def _stock(weekly: pd.DataFrame) -> pd.DataFrame:
 def _cells(offers: pd.DataFrame, weekly: pd.DataFrame, regions: list[str]) -> pd.DataFrame:
     """The `campaigns` rows: every offer in every region of stores."""
     cells = offers.merge(pd.DataFrame({"region_id": regions}), how="cross")
-    stock = (
-        _stock(weekly)
-        .stack(["sku_id", "region_id"], future_stack=True)
-        .rename("allocated_units")
-        .reset_index()
-    )
+    stock = _stock(weekly).melt(ignore_index=False, value_name="allocated_units").reset_index(names="week")
     cells = cells.merge(stock, on=["week", "sku_id", "region_id"])
     cells["starts_at"] = cells.week
     cells["ends_at"] = cells.week + pd.Timedelta(days=7)
