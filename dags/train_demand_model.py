@@ -1,0 +1,55 @@
+"""### Train the demand model
+
+Corrects past sales for stock-outs, fits the demand model with calibrated intervals, backtests it in time order
+beside the seed article's linear model and naive rules, and registers it as `flashsale-demand-candidate`. A reviewer
+approves or rejects with a reason; an approved version becomes the champion of `flashsale-demand`.
+"""
+
+from __future__ import annotations
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import DAG
+
+from flashsale_plugins.audit import AuditOperator
+from flashsale_plugins.dag_parts import (
+    APPROVE, REJECT, START, Pool, Tag, decision_arguments, default_args, every, reason_form,
+)
+from flashsale_plugins.operators import CommandOperator
+
+decision = decision_arguments("review")
+
+with DAG(
+    dag_id="train_demand_model",
+    doc_md=__doc__,
+    schedule=every("0 6 * * 1"),
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    default_args=default_args(),
+    tags=[Tag.DECISIONS, Tag.MODELS],
+):
+    audit = AuditOperator(task_id="audit", suite="features", published=True)
+    unconstrain = CommandOperator(
+        task_id="unconstrain", pool=Pool.HEAVY, command=["python", "-m", "ml", "demand", "unconstrain"]
+    )
+    train = CommandOperator(
+        task_id="train", pool=Pool.HEAVY, command=["python", "-m", "ml", "demand", "train", "--register"]
+    )
+    review = HITLOperator(
+        task_id="review",
+        subject="Demand model candidate {{ ti.xcom_pull(task_ids='train')['version'] }}: make it champion?",
+        body="{% set t = ti.xcom_pull(task_ids='train') %}"
+        "Gate passed: **{{ t['gate']['passed'] }}** {{ t['gate'].get('reasons', '') }}\n\n"
+        "{% for name, value in t['metrics'].items() %}- {{ name }}: {{ value }}\n{% endfor %}",
+        options=[APPROVE, REJECT],
+        params=reason_form(),
+    )
+    record = CommandOperator(
+        task_id="record",
+        command=[
+            "python", "-m", "ml", "registry", "{{ 'promote' if " + decision["approved"] + " else 'reject' }}",
+            "flashsale-demand-candidate", "{{ ti.xcom_pull(task_ids='train')['version'] }}",
+            "--by", decision["by"], "--reason", decision["reason"],
+        ],
+    )
+    audit >> unconstrain >> train >> review >> record

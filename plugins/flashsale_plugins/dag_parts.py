@@ -1,0 +1,81 @@
+"""What every DAG shares: owner, retries, tags, pools, assets, schedules, the review form."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from airflow.sdk import Asset, CronDataIntervalTimetable, Param
+
+OWNER = "flashsale"
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+class Tag(StrEnum):
+    """Tags of the DAG list: what a DAG is about."""
+
+    INGEST = "ingest"
+    TEXT = "text"
+    FEATURES = "features"
+    MODELS = "models"
+    DECISIONS = "decisions"
+
+
+class Pool(StrEnum):
+    """Pools: one writer of the warehouse, one user of the GPU, few heavy steps side by side."""
+
+    WAREHOUSE = "warehouse"
+    GPU = "gpu"
+    HEAVY = "heavy"
+    INGEST = "ingest"
+
+
+#: Slots of each pool; `make up` and the demo create them, an operator elsewhere runs `airflow pools import`.
+POOL_SLOTS: dict[Pool, tuple[int, str]] = {
+    Pool.WAREHOUSE: (1, "The warehouse has one writer"),
+    Pool.GPU: (1, "Training, one run at a time"),
+    Pool.HEAVY: (1, "Steps that use every core"),
+    Pool.INGEST: (2, "Streams loaded side by side"),
+}
+
+RAW_EVENTS = Asset("flashsale://lake/raw/events")
+RAW_TEXT = Asset("flashsale://lake/raw/text")
+TEXT_SIGNALS = Asset("flashsale://lake/text/scored")
+FEATURES = Asset("flashsale://warehouse/features")
+RECOMMENDATIONS = Asset("flashsale://lake/decisions/allocation_recommendations")
+
+
+def default_args(**changes: Any) -> dict[str, Any]:
+    """Arguments of every task: owner, two retries with growing pauses, an upper bound of time."""
+    retries = int(os.environ.get("FLASHSALE_TASK_RETRIES", "2"))
+    return {
+        "owner": OWNER, "retries": retries, "retry_delay": timedelta(seconds=20), "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=10), "execution_timeout": timedelta(hours=6), **changes,
+    }
+
+
+def every(cron: str) -> CronDataIntervalTimetable | None:
+    """Data intervals between the cron's ticks, in UTC; none where `FLASHSALE_SCHEDULES=off` (runs by hand only)."""
+    if os.environ.get("FLASHSALE_SCHEDULES", "on") == "off":
+        return None
+    return CronDataIntervalTimetable(cron, timezone="UTC")
+
+
+def reason_form() -> dict[str, Param]:
+    """The field a reviewer fills in beside the choice."""
+    return {"reason": Param("", type="string", minLength=3, title="Reason", description="Why; it is stored with the decision")}
+
+
+APPROVE, REJECT = "Approve", "Reject"
+
+
+def decision_arguments(review_task: str) -> dict[str, str]:
+    """Templates for the choice, the reviewer and the reason of a review task in the same run (and map index)."""
+    pull = f"ti.xcom_pull(task_ids='{review_task}', map_indexes=ti.map_index if ti.map_index >= 0 else None)"
+    return {
+        "approved": f"({pull})['chosen_options'][0] == '{APPROVE}'",
+        "by": "{{ (" + pull + ")['responded_by_user']['name'] }}",
+        "reason": "{{ (" + pull + ")['params_input']['reason'] }}",
+    }
