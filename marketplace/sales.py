@@ -168,7 +168,7 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
     regions = np.setdiff1d(np.arange(r), held_out)
     shock = rng.normal(0.0, SHOCK_SD, count) - SHOCK_SD**2 / 2
     # A manager who senses demand gives less discount away: price is not random, as in a real shop.
-    sensed = rng.integers(0, len(PRICE_LADDER), count) + np.round(0.8 * shock / SHOCK_SD)
+    sensed = rng.integers(0, len(PRICE_LADDER), count) + np.round(0.4 * shock / SHOCK_SD)
     ratio = PRICE_LADDER[np.clip(sensed, 0, len(PRICE_LADDER) - 1).astype(int)]
     price = np.round(world.list_cents[chosen] * ratio, -1).astype(np.int64)
     promo = rng.choice(len(PROMO_TYPES), count, p=[0.4, 0.2, 0.25, 0.15])
