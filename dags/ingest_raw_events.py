@@ -31,11 +31,18 @@ with DAG(
     tags=[Tag.INGEST],
     params={
         "first_day": Param(
-            None, type=["null", "string"], format="date", title="First day (UTC)",
+            None,
+            type=["null", "string"],
+            format="date",
+            title="First day (UTC)",
             description="Load from this day on instead of the run's interval",
         ),
         "last_day": Param(
-            None, type=["null", "string"], format="date", title="Last day (UTC)", description="Last day, included",
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Last day (UTC)",
+            description="Last day, included",
         ),
         "late_days": Param(2, type="integer", minimum=0, maximum=60, title="Days read again for late records"),
     },

@@ -15,7 +15,16 @@ from airflow.sdk import DAG, Param, task, task_group
 
 from flashsale_plugins.audit import AuditOperator
 from flashsale_plugins.dag_parts import (
-    APPROVE, FEATURES, RECOMMENDATIONS, REJECT, START, Pool, Tag, decision_arguments, default_args, reason_form,
+    APPROVE,
+    FEATURES,
+    RECOMMENDATIONS,
+    REJECT,
+    START,
+    Pool,
+    Tag,
+    decision_arguments,
+    default_args,
+    reason_form,
 )
 from flashsale_plugins.operators import CommandOperator
 
@@ -33,7 +42,10 @@ with DAG(
     tags=[Tag.DECISIONS],
     params={
         "request_id": Param(
-            None, type=["null", "string"], title="Sale request", description="Plan this request alone, even if planned",
+            None,
+            type=["null", "string"],
+            title="Sale request",
+            description="Plan this request alone, even if planned",
         ),
         "rescore": Param(False, type="boolean", title="Score every ended sale again"),
     },
@@ -44,7 +56,12 @@ with DAG(
     open_work = CommandOperator(
         task_id="open_work",
         command=[
-            "python", "-m", "ml", "scoring", "pending", "{{ '--all' if params.rescore else '' }}",
+            "python",
+            "-m",
+            "ml",
+            "scoring",
+            "pending",
+            "{{ '--all' if params.rescore else '' }}",
             "{{ '--request-id=' ~ params.request_id if params.request_id else '' }}",
         ],
     )
@@ -65,7 +82,8 @@ with DAG(
     def answer(request_id: str) -> None:
         """Plan → audit → ask a planner → record → publish, for one request."""
         plan = CommandOperator(
-            task_id="plan", pool=Pool.HEAVY,
+            task_id="plan",
+            pool=Pool.HEAVY,
             command=["python", "-m", "ml", "allocation", "plan", "--request-id", request_id],
         )
         audit = AuditOperator(task_id="audit", suite="recommendations", plan_id=PLAN)
@@ -80,13 +98,24 @@ with DAG(
         record = CommandOperator(
             task_id="record",
             command=[
-                "python", "-m", "ml", "allocation", "decide", "--plan-id", PLAN,
-                "--decision", "{{ 'approved' if " + decision["approved"] + " else 'rejected' }}",
-                "--by", decision["by"], "--reason", decision["reason"],
+                "python",
+                "-m",
+                "ml",
+                "allocation",
+                "decide",
+                "--plan-id",
+                PLAN,
+                "--decision",
+                "{{ 'approved' if " + decision["approved"] + " else 'rejected' }}",
+                "--by",
+                decision["by"],
+                "--reason",
+                decision["reason"],
             ],
         )
         publish = CommandOperator(
-            task_id="publish", outlets=[RECOMMENDATIONS],
+            task_id="publish",
+            outlets=[RECOMMENDATIONS],
             command=["python", "-m", "ml", "allocation", "publish", "--plan-id", PLAN],
         )
         plan >> audit >> approval >> record >> publish
@@ -94,7 +123,9 @@ with DAG(
     answered = answer.expand(request_id=plan_requests(open_work.output))
 
     refresh = CommandOperator(
-        task_id="refresh_marts", pool=Pool.WAREHOUSE, trigger_rule="none_failed",
+        task_id="refresh_marts",
+        pool=Pool.WAREHOUSE,
+        trigger_rule="none_failed",
         command=["python", "-m", "flashsale", "warehouse", "refresh-decisions"],
     )
     unconstrain >> open_work

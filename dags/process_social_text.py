@@ -38,7 +38,14 @@ with DAG(
     )
     serve = CommandOperator(
         task_id="serve",
-        command=["python", "-m", "flashsale", "serve-text", "--model", "{{ ti.xcom_pull(task_ids='fetch_champion')['path'] }}"],
+        command=[
+            "python",
+            "-m",
+            "flashsale",
+            "serve-text",
+            "--model",
+            "{{ ti.xcom_pull(task_ids='fetch_champion')['path'] }}",
+        ],
     )
 
     @task(outlets=[TEXT_SIGNALS], trigger_rule="none_failed")

@@ -12,7 +12,15 @@ from airflow.sdk import DAG
 
 from flashsale_plugins.audit import AuditOperator
 from flashsale_plugins.dag_parts import (
-    APPROVE, REJECT, START, Pool, Tag, decision_arguments, default_args, every, reason_form,
+    APPROVE,
+    REJECT,
+    START,
+    Pool,
+    Tag,
+    decision_arguments,
+    default_args,
+    every,
+    reason_form,
 )
 from flashsale_plugins.operators import CommandOperator
 
@@ -47,9 +55,17 @@ with DAG(
     record = CommandOperator(
         task_id="record",
         command=[
-            "python", "-m", "ml", "registry", "{{ 'promote' if " + decision["approved"] + " else 'reject' }}",
-            "flashsale-demand-candidate", "{{ ti.xcom_pull(task_ids='train')['version'] }}",
-            "--by", decision["by"], "--reason", decision["reason"],
+            "python",
+            "-m",
+            "ml",
+            "registry",
+            "{{ 'promote' if " + decision["approved"] + " else 'reject' }}",
+            "flashsale-demand-candidate",
+            "{{ ti.xcom_pull(task_ids='train')['version'] }}",
+            "--by",
+            decision["by"],
+            "--reason",
+            decision["reason"],
         ],
     )
     audit >> unconstrain >> train >> review >> record

@@ -12,7 +12,15 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param
 
 from flashsale_plugins.dag_parts import (
-    APPROVE, REJECT, START, Pool, Tag, decision_arguments, default_args, every, reason_form,
+    APPROVE,
+    REJECT,
+    START,
+    Pool,
+    Tag,
+    decision_arguments,
+    default_args,
+    every,
+    reason_form,
 )
 from flashsale_plugins.operators import CommandOperator
 
@@ -29,7 +37,9 @@ with DAG(
     tags=[Tag.TEXT, Tag.MODELS],
     params={
         "config": Param(
-            "full", type="string", title="Configuration",
+            "full",
+            type="string",
+            title="Configuration",
             description="`full`, `demo` (two minutes on two cores) or the path of a YAML file",
             examples=["full", "demo"],
         ),
@@ -52,9 +62,17 @@ with DAG(
     record = CommandOperator(
         task_id="record",
         command=[
-            "python", "-m", "ml", "registry", "{{ 'promote' if " + decision["approved"] + " else 'reject' }}",
-            "flashsale-text-candidate", "{{ ti.xcom_pull(task_ids='train')['version'] }}",
-            "--by", decision["by"], "--reason", decision["reason"],
+            "python",
+            "-m",
+            "ml",
+            "registry",
+            "{{ 'promote' if " + decision["approved"] + " else 'reject' }}",
+            "flashsale-text-candidate",
+            "{{ ti.xcom_pull(task_ids='train')['version'] }}",
+            "--by",
+            decision["by"],
+            "--reason",
+            decision["reason"],
         ],
     )
     train >> review >> record

@@ -93,8 +93,12 @@ def parser() -> argparse.ArgumentParser:
     demo = sub.add_parser("demo", help="run the whole loop once through a real Airflow")
     demo.add_argument("--source", default="simulated", help="`simulated`, `completejourney`, or a folder source")
     demo.add_argument("--out", default="out", help="folder of the results")
-    demo.add_argument("--approve-as", default=None, metavar="NAME",
-                      help="answer the reviews with yes under this name; without it the demo waits for a person")
+    demo.add_argument(
+        "--approve-as",
+        default=None,
+        metavar="NAME",
+        help="answer the reviews with yes under this name; without it the demo waits for a person",
+    )
     demo.set_defaults(func=_demo)
     sub.add_parser("up", help="start Airflow, MLflow and the simulated shop on loopback").set_defaults(func=_up)
     sub.add_parser("down", help="stop everything `up` started").set_defaults(func=_down)

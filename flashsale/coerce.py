@@ -137,8 +137,10 @@ def coerce(raw: pa.Table, contract: Contract) -> tuple[pa.Table, Faults]:
             columns.append(pa.chunked_array([pa.nulls(raw.num_rows, rule.arrow_type())]))
         else:
             raise InputError(
-                f"stream {contract.stream}", "the column is missing",
-                f"deliver {rule.name} ({rule.type}: {rule.description})", field=rule.name,
+                f"stream {contract.stream}",
+                "the column is missing",
+                f"deliver {rule.name} ({rule.type}: {rule.description})",
+                field=rule.name,
             )
     loose = pa.schema([pa.field(f.name, f.arrow_type()) for f in contract.fields])
     return pa.table(columns, schema=loose), faults
@@ -178,7 +180,10 @@ def split(table: pa.Table, raw: pa.Table, faults: Faults) -> tuple[pa.Table, pa.
     ids = table["event_id"].take(pa.array(bad)).to_pylist()
     rows = [
         {
-            "row": row, "event_id": ids[i], "field": faults.by_row[row][0], "reason": faults.by_row[row][1],
+            "row": row,
+            "event_id": ids[i],
+            "field": faults.by_row[row][0],
+            "reason": faults.by_row[row][1],
             "remedy": faults.by_row[row][2],
             "record": json.dumps(records[i], default=str, ensure_ascii=False, sort_keys=True),
         }

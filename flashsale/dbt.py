@@ -38,7 +38,8 @@ def postgres_environment(uri: str) -> dict[str, str]:
 def environment(found: Settings) -> dict[str, str]:
     """Variables dbt needs: where to build, where to write its own files."""
     base = {
-        "DBT_TARGET_PATH": str(found.home / "dbt" / "target"), "DBT_LOG_PATH": str(found.home / "dbt" / "logs"),
+        "DBT_TARGET_PATH": str(found.home / "dbt" / "target"),
+        "DBT_LOG_PATH": str(found.home / "dbt" / "logs"),
         "FLASHSALE_THREADS": str(found.threads),
     }
     if found.warehouse_uri.startswith("postgresql"):
@@ -53,8 +54,16 @@ def run(*arguments: str, variables: dict[str, Any] | None = None) -> dict[str, A
     """
     found = settings()
     given = json.dumps({"planning_lead_hours": found.planning_lead_hours, **(variables or {})})
-    command = [str(Path(sys.executable).parent / "dbt"), *arguments, "--project-dir", str(PROJECT), "--profiles-dir",
-               str(PROJECT), "--vars", given]
+    command = [
+        str(Path(sys.executable).parent / "dbt"),
+        *arguments,
+        "--project-dir",
+        str(PROJECT),
+        "--profiles-dir",
+        str(PROJECT),
+        "--vars",
+        given,
+    ]
     env = {**os.environ, **environment(found)}
     results = Path(env["DBT_TARGET_PATH"]) / "run_results.json"
     results.unlink(missing_ok=True)

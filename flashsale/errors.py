@@ -25,7 +25,5 @@ class InputError(ValueError):
     ) -> None:
         self.subject, self.problem, self.remedy = subject, problem, remedy
         self.field, self.row = field, row
-        where = "".join(
-            [f", field {field!r}" if field is not None else "", f", row {row}" if row is not None else ""]
-        )
+        where = "".join([f", field {field!r}" if field is not None else "", f", row {row}" if row is not None else ""])
         super().__init__(f"{subject}{where}: {problem}. Remedy: {remedy}.")

@@ -137,7 +137,8 @@ class Lake:
         raw = self.fs.cat_file(self._path(manifest.dataset, manifest.partition, manifest.file))
         if hashlib.sha256(raw).hexdigest() != manifest.file_hash:
             raise InputError(
-                f"dataset {manifest.dataset}", f"file of partition {manifest.partition} does not match its manifest",
+                f"dataset {manifest.dataset}",
+                f"file of partition {manifest.partition} does not match its manifest",
                 "delete the partition's folder and run its interval again",
             )
         return pq.read_table(io.BytesIO(raw), columns=columns)
@@ -161,7 +162,13 @@ class Lake:
         self._put(f"{folder}/{name}", payload)
         self._check(f"{folder}/{name}", payload, table.num_rows)
         after = Manifest(
-            dataset, partition, name, table.num_rows, digest, hashlib.sha256(payload).hexdigest(), contract_version,
+            dataset,
+            partition,
+            name,
+            table.num_rows,
+            digest,
+            hashlib.sha256(payload).hexdigest(),
+            contract_version,
             watermark,
         )
         self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(after), indent=1, sort_keys=True).encode())

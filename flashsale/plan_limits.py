@@ -57,5 +57,8 @@ def _ladder(plan: list[dict[str, Any]], request: SaleRequest) -> list[tuple[str,
     known = [r for r in plan if r["sku_id"] in skus]
     prices = sum(float(r["offer_price"]) not in {float(p) for p in skus[r["sku_id"]].prices} for r in known)
     promos = sum(r["promo_type"] not in skus[r["sku_id"]].promo_types for r in known)
-    return [("rows outside the request", strangers, 0), ("prices outside the ladder", prices, 0),
-            ("promotions outside the ladder", promos, 0)]
+    return [
+        ("rows outside the request", strangers, 0),
+        ("prices outside the ladder", prices, 0),
+        ("promotions outside the ladder", promos, 0),
+    ]

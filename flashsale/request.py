@@ -111,7 +111,9 @@ def load_request(source: str | Path | dict[str, Any]) -> SaleRequest:
         try:
             raw = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"sale request {source}", f"cannot be read ({error})", "give a YAML file as in the README") from error
+            raise InputError(
+                f"sale request {source}", f"cannot be read ({error})", "give a YAML file as in the README"
+            ) from error
     else:
         raw = json.loads(source)
     if not isinstance(raw, dict):
@@ -124,6 +126,9 @@ def load_request(source: str | Path | dict[str, Any]) -> SaleRequest:
         first = faults[0]
         words = "; ".join(f"{'.'.join(str(p) for p in f['loc'])}: {f['msg']}" for f in faults)
         raise InputError(
-            name, words, "correct the field and send the request again",
-            field=".".join(str(p) for p in first["loc"]) or None, row=_row_of(first["loc"], raw),
+            name,
+            words,
+            "correct the field and send the request again",
+            field=".".join(str(p) for p in first["loc"]) or None,
+            row=_row_of(first["loc"], raw),
         ) from error

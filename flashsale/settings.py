@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FLASHSALE_", extra="ignore")
 
     home: Path = Field(default=Path(".flashsale"), description="Folder for everything the platform writes")
+    cache: Path | None = Field(default=None, description="Converted base models and archives; `home` when absent")
     lake: str | None = Field(default=None, description="Lake folder or object-store URI (fsspec)")
     source: str | None = Field(default=None, description="Folder, http(s):// or postgresql:// source of raw events")
     warehouse_uri: str = Field(default="duckdb", description="`duckdb`, or a postgresql:// URI")
@@ -51,12 +52,12 @@ class Settings(BaseSettings):
     @property
     def models_dir(self) -> Path:
         """Converted base models and fetched registry versions."""
-        return self.home / "models"
+        return (self.cache or self.home) / "models"
 
     @property
     def packages_dir(self) -> Path:
         """Source archives that carry public data their wheels leave out."""
-        return self.home / "packages"
+        return (self.cache or self.home) / "packages"
 
     @property
     def docs_dir(self) -> Path:
@@ -73,7 +74,8 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """The process's settings, read once; `settings.cache_clear()` reads them again."""
     found = Settings()
-    return found.model_copy(update={"home": found.home.expanduser().absolute()})
+    cache = found.cache.expanduser().absolute() if found.cache else None
+    return found.model_copy(update={"home": found.home.expanduser().absolute(), "cache": cache})
 
 
 def pseudonym_key() -> bytes:

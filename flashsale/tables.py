@@ -53,7 +53,11 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return "timestamptz"
     names = {
-        pa.string(): "text", pa.int32(): "integer", pa.int64(): "bigint", pa.float64(): "float8", pa.bool_(): "boolean",
+        pa.string(): "text",
+        pa.int32(): "integer",
+        pa.int64(): "bigint",
+        pa.float64(): "float8",
+        pa.bool_(): "boolean",
         pa.date32(): "date",
     }
     return names[kind]

@@ -23,4 +23,9 @@ def serve(lake: Lake, version: str) -> dict[str, Any]:
     if not days:
         raise InputError("text scores", f"version {version} has scored nothing", "run process_social_text first")
     done = lake.write(SERVED, "scope=current", pa.table({"model_version": [version]}))
-    return {"model_version": version, "days": len(days), "texts": sum(m.rows for m in days.values()), "moved": done.changed}
+    return {
+        "model_version": version,
+        "days": len(days),
+        "texts": sum(m.rows for m in days.values()),
+        "moved": done.changed,
+    }

@@ -79,9 +79,11 @@ def load(lake: Lake, decisions: dict[str, pa.Schema]) -> dict[str, Any]:
     backend = _load_postgres if settings().warehouse_uri.startswith("postgresql") else _load_duckdb
     changed_days = backend(lake, found)
     return {
-        "relations": len(found), "partitions": sum(len(r.manifests) for r in found),
+        "relations": len(found),
+        "partitions": sum(len(r.manifests) for r in found),
         "rows": sum(m.rows for r in found for m in r.manifests.values()),
-        "changed_days": len(changed_days), "first_changed": changed_days[0] if changed_days else None,
+        "changed_days": len(changed_days),
+        "first_changed": changed_days[0] if changed_days else None,
         "last_changed": changed_days[-1] if changed_days else None,
     }
 
@@ -117,7 +119,8 @@ def _loaded(rows: list[tuple[Any, ...]]) -> dict[tuple[str, str], str]:
 def _define_duckdb(connection: Any, lake: Lake, relation: Relation) -> None:
     """A view over committed files; an empty table where there are none; a copy where the lake is not a folder."""
     kind = connection.execute(
-        "SELECT table_type FROM information_schema.tables WHERE table_schema = 'raw' AND table_name = ?", [relation.name]
+        "SELECT table_type FROM information_schema.tables WHERE table_schema = 'raw' AND table_name = ?",
+        [relation.name],
     ).fetchone()
     if kind is not None:
         connection.execute(f"DROP {'VIEW' if kind[0] == 'VIEW' else 'TABLE'} raw.{relation.name}")

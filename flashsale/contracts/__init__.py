@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,9 @@ def parse_contract(raw: dict[str, Any]) -> Contract:
         rule = FieldRule(**{**item, "allowed": tuple(allowed) if allowed else None})
         if rule.type not in _ARROW and not rule.type.startswith("decimal("):
             raise InputError(
-                f"contract {raw['stream']}", f"unknown type {rule.type!r}", f"use one of {sorted(_ARROW)} or decimal(p,s)",
+                f"contract {raw['stream']}",
+                f"unknown type {rule.type!r}",
+                f"use one of {sorted(_ARROW)} or decimal(p,s)",
                 field=rule.name,
             )
         fields.append(rule)
@@ -121,7 +123,7 @@ def parse_contract(raw: dict[str, Any]) -> Contract:
     return Contract(**rest, entity=tuple(raw["entity"]), fields=tuple(fields), row_rules=rules)
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_contract(stream: str) -> Contract:
     """The contract of `stream`; an unknown name is an InputError that lists the known ones."""
     if stream not in STREAMS:

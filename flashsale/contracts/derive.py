@@ -56,7 +56,9 @@ def _field_expectations(rule: FieldRule) -> list[dict[str, Any]]:
     if rule.unique:
         found.append({"type": "expect_column_values_to_be_unique", "kwargs": column})
     if rule.allowed:
-        found.append({"type": "expect_column_values_to_be_in_set", "kwargs": {**column, "value_set": list(rule.allowed)}})
+        found.append(
+            {"type": "expect_column_values_to_be_in_set", "kwargs": {**column, "value_set": list(rule.allowed)}}
+        )
     if rule.min is not None or rule.max is not None:
         bounds = {"min_value": rule.min, "max_value": rule.max}
         found.append({"type": "expect_column_values_to_be_between", "kwargs": {**column, **bounds}})

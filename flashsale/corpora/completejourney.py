@@ -91,12 +91,8 @@ def _lines(folder: Path, skus: int) -> pd.DataFrame:
     """Sane order lines of the chosen products, with prices a unit, week starts and identifiers."""
     raw = pd.read_parquet(folder / "transactions.parquet")
     products = pd.read_parquet(folder / "products.parquet", columns=["product_id", "product_category"])
-    goods = products.loc[
-        ~products.product_category.isin(NOT_GOODS) & products.product_category.notna(), "product_id"
-    ]
-    lines = raw[
-        raw.quantity.between(1, MOST_UNITS) & (raw.sales_value > 0) & raw.product_id.isin(goods)
-    ].copy()
+    goods = products.loc[~products.product_category.isin(NOT_GOODS) & products.product_category.notna(), "product_id"]
+    lines = raw[raw.quantity.between(1, MOST_UNITS) & (raw.sales_value > 0) & raw.product_id.isin(goods)].copy()
     received = lines.sales_value + lines.coupon_match_disc.clip(lower=0)
     lines["unit_price"] = (received / lines.quantity).round(2)
     lines["shelf_price"] = ((received + lines.retail_disc.clip(lower=0)) / lines.quantity).round(2)
@@ -106,9 +102,7 @@ def _lines(folder: Path, skus: int) -> pd.DataFrame:
     chosen = top.sort_values("count", ascending=False, kind="stable").head(skus).index
     lines = lines[lines.product_id.isin(chosen)]
     usual = lines.groupby("product_id").shelf_price.transform("median")
-    lines = lines[
-        lines.unit_price.between(0.3 * usual, 3.0 * usual)
-    ].copy()  # weighed oddments, mis-keyed rows
+    lines = lines[lines.unit_price.between(0.3 * usual, 3.0 * usual)].copy()  # weighed oddments, mis-keyed rows
     lines["event_at"] = lines.transaction_timestamp.dt.tz_localize("UTC").astype("datetime64[us, UTC]")
     shifted = lines.event_at - pd.Timedelta(hours=WEEK_START_HOUR)
     lines["week"] = shifted.dt.normalize() - pd.to_timedelta(shifted.dt.weekday, unit="D")
@@ -237,9 +231,7 @@ def _table(stream: str, frame: pd.DataFrame) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _request(
-    lines: pd.DataFrame, shelf: pd.Series, offers: pd.DataFrame, cells: pd.DataFrame
-) -> dict[str, Any]:
+def _request(lines: pd.DataFrame, shelf: pd.Series, offers: pd.DataFrame, cells: pd.DataFrame) -> dict[str, Any]:
     """A request for the week after the history: the most promoted SKUs at lawful prices."""
     as_of = (lines.event_at.max() + pd.Timedelta(hours=1)).ceil("h")
     start = as_of + pd.Timedelta(days=1)
@@ -276,8 +268,7 @@ def _request(
         "max_price_changes": 0,
         "price_lookback_days": LOOKBACK_DAYS,
         "regions": [
-            {"region_id": r, "capacity_units": 20_000, "min_service": 0.0}
-            for r in sorted(cells.region_id.unique())
+            {"region_id": r, "capacity_units": 20_000, "min_service": 0.0} for r in sorted(cells.region_id.unique())
         ],
         "skus": skus,
     }

@@ -46,8 +46,7 @@ def archive_path(packages_dir: Path | None = None) -> Path:
         raise InputError(
             "corpus vader",
             f"{ARCHIVE} is not in {packages_dir}",
-            "run `python -m pip download --no-deps --no-binary :all: "
-            f"--dest {packages_dir} vaderSentiment==3.3.2`",
+            f"run `python -m pip download --no-deps --no-binary :all: --dest {packages_dir} vaderSentiment==3.3.2`",
         )
     return path
 

@@ -73,12 +73,19 @@ class AirflowApi:
                 return
             time.sleep(0.5)
         errors = self.call("GET", "/importErrors")["import_errors"]
-        raise InputError("DAGs", f"missing {sorted(wanted - found)}: {[e['stack_trace'][-300:] for e in errors]}",
-                         "mend the DAG files")
+        raise InputError(
+            "DAGs",
+            f"missing {sorted(wanted - found)}: {[e['stack_trace'][-300:] for e in errors]}",
+            "mend the DAG files",
+        )
 
     def unpause(self, dag_id: str) -> None:
         """Let the DAG run."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+
+    def pause(self, dag_id: str) -> None:
+        """Keep the DAG from running until it is let."""
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": True})
 
     def unpause_all(self, wanted: set[str] | None = None) -> None:
         """Let every DAG run, once all are parsed."""
@@ -106,7 +113,8 @@ class AirflowApi:
 
     def log(self, task: dict[str, Any]) -> str:
         """The text log of a task instance's last try."""
-        path = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+        run = f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
+        path = f"{run}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
         found = self.call("GET", path, params={"map_index": task["map_index"]})
         content = found.get("content", [])
         return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
@@ -119,6 +127,8 @@ class AirflowApi:
     def answer_review(self, review: dict[str, Any], option: str, reason: str) -> None:
         """Answer a review as the logged-in user."""
         task = review["task_instance"]
-        path = (f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
-                f"/{task['map_index']}/hitlDetails")
+        path = (
+            f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+            f"/{task['map_index']}/hitlDetails"
+        )
         self.call("PATCH", path, json={"chosen_options": [option], "params_input": {"reason": reason}})

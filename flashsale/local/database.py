@@ -44,8 +44,12 @@ def stop(home: Path) -> None:
 
     user = "pgserver" if os.geteuid() == 0 else None
     try:
-        pgexec("pg_ctl", ("-w", "-m", "fast", "-D", str(folder), "stop"),
-               bin_path=POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], user=user)
+        pgexec(
+            "pg_ctl",
+            ("-w", "-m", "fast", "-D", str(folder), "stop"),
+            bin_path=POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION],
+            user=user,
+        )
     except subprocess.CalledProcessError:
         # the pid file outlived its server: nothing runs, so nothing is left to stop
         (folder / "postmaster.pid").unlink(missing_ok=True)

@@ -60,7 +60,9 @@ def _airflow(home: Path, database: str, port: int, users: tuple[str, ...]) -> di
     }
 
 
-def environment(home: Path, databases: dict[str, str], ports: Ports, users: tuple[str, ...] = (ADMIN,)) -> dict[str, str]:
+def environment(
+    home: Path, databases: dict[str, str], ports: Ports, users: tuple[str, ...] = (ADMIN,)
+) -> dict[str, str]:
     """Variables of every process of the stack, over the caller's own."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     mlflow = {

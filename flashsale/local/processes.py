@@ -45,7 +45,11 @@ class Processes:
         """Start a command in its own process group, its output in `<home>/logs/<name>.log`."""
         with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                command,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         started = Started(name, process.pid, psutil.Process(process.pid).create_time())
@@ -59,15 +63,15 @@ class Processes:
 
     def stop(self, grace: float = 15.0) -> list[str]:
         """End every process group that was started, first politely, then for good; returns their names."""
-        families = {s.name: _family(s) for s in self.known()}
-        for family in families.values():
-            _signal(family, signal.SIGTERM)
-        everyone = [p for family in families.values() for p in family]
+        families = {s.name: family(s) for s in self.known()}
+        for members in families.values():
+            _signal(members, signal.SIGTERM)
+        everyone = [p for members in families.values() for p in members]
         _, left = psutil.wait_procs(everyone, timeout=grace)
         _signal(left, signal.SIGKILL)
         psutil.wait_procs(left, timeout=5)
         self.file.unlink(missing_ok=True)
-        return [name for name, family in families.items() if family]
+        return [name for name, members in families.items() if members]
 
     def wait(self, name: str, ready: Callable[[], bool], timeout: float) -> None:
         """Wait until `ready`; raises InputError with the end of the log where the process died or time ran out."""
@@ -92,7 +96,7 @@ def _alive(started: Started) -> bool:
         return False
 
 
-def _family(started: Started) -> list[psutil.Process]:
+def family(started: Started) -> list[psutil.Process]:
     """The leader, its descendants, and members of its session that outlived their parents."""
     members: dict[int, psutil.Process] = {}
     if _alive(started):

@@ -58,7 +58,9 @@ class Stack:
         extra: variables over the environment of every process.
     """
 
-    def __init__(self, home: Path, ports: Ports, *, users: tuple[str, ...] = (ADMIN,), extra: dict[str, str] | None = None):
+    def __init__(
+        self, home: Path, ports: Ports, *, users: tuple[str, ...] = (ADMIN,), extra: dict[str, str] | None = None
+    ):
         self.home, self.ports, self.users, self.extra = home, ports, users, extra or {}
         self.processes = Processes(home)
         self.environment: dict[str, str] = {}
@@ -79,7 +81,9 @@ class Stack:
         return [str(Path(sys.executable).parent / program), *arguments]
 
     def _migrate(self) -> None:
-        done = subprocess.run(self._command("airflow", "db", "migrate"), env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            self._command("airflow", "db", "migrate"), env=self.environment, capture_output=True, text=True
+        )
         if done.returncode:
             raise InputError("airflow db migrate", done.stderr.strip()[-800:], "check the metadata database")
 
@@ -110,10 +114,22 @@ class Stack:
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(self.home, "mlflow-server.key"),
         }
         command = self._command(
-            "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--allowed-hosts", f"127.0.0.1:{port},localhost:{port}",
-            "--backend-store-uri", uri.replace("postgresql://", "postgresql+psycopg2://", 1),
-            "--artifacts-destination", str(folder / "artifacts"),
+            "mlflow",
+            "server",
+            "--app-name",
+            "basic-auth",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--allowed-hosts",
+            f"127.0.0.1:{port},localhost:{port}",
+            "--backend-store-uri",
+            uri.replace("postgresql://", "postgresql+psycopg2://", 1),
+            "--artifacts-destination",
+            str(folder / "artifacts"),
         )
         self.processes.start("mlflow", command, env)
 
@@ -123,7 +139,16 @@ class Stack:
     def start_marketplace(self, folder: Path) -> None:
         """Serve the simulated shop's folder over HTTP, behind a token."""
         token = secret(self.home, "marketplace.token")
-        command = [sys.executable, "-m", "marketplace", "serve", "--dir", str(folder), "--port", str(self.ports.marketplace)]
+        command = [
+            sys.executable,
+            "-m",
+            "marketplace",
+            "serve",
+            "--dir",
+            str(folder),
+            "--port",
+            str(self.ports.marketplace),
+        ]
         self.processes.start("marketplace", command, self.environment | {"MARKETPLACE_TOKEN": token})
         url = f"http://127.0.0.1:{self.ports.marketplace}/healthz"
         self.processes.wait("marketplace", lambda: _answers(url), 60)
@@ -153,15 +178,24 @@ def up() -> dict[str, Any]:
         stack.start()
         if settings().source is None:
             if not (shop / "orders.parquet").exists():
-                subprocess.run([sys.executable, "-m", "marketplace", "write", "--out", str(shop)], check=True,
-                               stdout=subprocess.DEVNULL, env=stack.environment)
+                subprocess.run(
+                    [sys.executable, "-m", "marketplace", "write", "--out", str(shop)],
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                    env=stack.environment,
+                )
             stack.start_marketplace(shop)
         stack.api().unpause_all()
     except BaseException:
         stack.stop()
         raise
-    return status() | {"login": {"user": ADMIN, "airflow_password": secret(home, f"airflow-{ADMIN}.password"),
-                                 "mlflow_password": secret(home, "mlflow-admin.password")}}
+    return status() | {
+        "login": {
+            "user": ADMIN,
+            "airflow_password": secret(home, f"airflow-{ADMIN}.password"),
+            "mlflow_password": secret(home, "mlflow-admin.password"),
+        }
+    }
 
 
 def down() -> dict[str, Any]:
@@ -173,5 +207,9 @@ def status() -> dict[str, Any]:
     """What runs, and where to open it."""
     ports = Ports.configured()
     running = [s.name for s in Processes(settings().home).running()]
-    return {"running": running, "airflow": f"http://127.0.0.1:{ports.airflow}", "mlflow": f"http://127.0.0.1:{ports.mlflow}",
-            "marketplace": f"http://127.0.0.1:{ports.marketplace}"}
+    return {
+        "running": running,
+        "airflow": f"http://127.0.0.1:{ports.airflow}",
+        "mlflow": f"http://127.0.0.1:{ports.mlflow}",
+        "marketplace": f"http://127.0.0.1:{ports.marketplace}",
+    }

@@ -59,8 +59,13 @@ def _audit(name: str, table: pa.Table, suite: list[dict[str, Any]]) -> dict[str,
     verdict = run_suite(name, table, suite, settings().docs_dir)
     if not verdict.passed:
         first = min(verdict.faults.by_row.items(), default=(None, ("", "", "")))
-        raise InputError(f"{name} audit", "; ".join(verdict.failures), "see the data docs, mend the step before",
-                         field=first[1][0] or None, row=first[0])
+        raise InputError(
+            f"{name} audit",
+            "; ".join(verdict.failures),
+            "see the data docs, mend the step before",
+            field=first[1][0] or None,
+            row=first[0],
+        )
     return {"suite": name, "rows": table.num_rows, "expectations": len(suite)}
 
 

@@ -51,8 +51,13 @@ def default_args(**changes: Any) -> dict[str, Any]:
     """Arguments of every task: owner, two retries with growing pauses, an upper bound of time."""
     retries = int(os.environ.get("FLASHSALE_TASK_RETRIES", "2"))
     return {
-        "owner": OWNER, "retries": retries, "retry_delay": timedelta(seconds=20), "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10), "execution_timeout": timedelta(hours=6), **changes,
+        "owner": OWNER,
+        "retries": retries,
+        "retry_delay": timedelta(seconds=20),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=10),
+        "execution_timeout": timedelta(hours=6),
+        **changes,
     }
 
 
@@ -65,7 +70,11 @@ def every(cron: str) -> CronDataIntervalTimetable | None:
 
 def reason_form() -> dict[str, Param]:
     """The field a reviewer fills in beside the choice."""
-    return {"reason": Param("", type="string", minLength=3, title="Reason", description="Why; it is stored with the decision")}
+    return {
+        "reason": Param(
+            "", type="string", minLength=3, title="Reason", description="Why; it is stored with the decision"
+        )
+    }
 
 
 APPROVE, REJECT = "Approve", "Reject"

@@ -60,7 +60,9 @@ def _checkpoint(context: Any, name: str, expectations: list[dict[str, Any]], doc
     actions = [UpdateDataDocsAction(name="docs", site_names=[name])] if docs else []
     return context.checkpoints.add(
         gx.Checkpoint(
-            name=name, validation_definitions=[validation], actions=actions,
+            name=name,
+            validation_definitions=[validation],
+            actions=actions,
             result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]},
         )
     )
@@ -69,7 +71,8 @@ def _checkpoint(context: Any, name: str, expectations: list[dict[str, Any]], doc
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """A frame GX can compare: decimals as floats (exact to their two digits at these sizes), a row number beside."""
     loose = [
-        pa.field(f.name, pa.float64()) if pa.types.is_decimal(f.type) else pa.field(f.name, f.type) for f in table.schema
+        pa.field(f.name, pa.float64()) if pa.types.is_decimal(f.type) else pa.field(f.name, f.type)
+        for f in table.schema
     ]
     frame: pd.DataFrame = table.cast(pa.schema(loose)).to_pandas()
     return frame

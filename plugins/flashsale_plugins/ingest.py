@@ -57,13 +57,21 @@ def ingest_stream(source: Source, stream: str, window: Window, keeper: Gatekeepe
     good, bad, seen = _gate(raw, contract, window, keeper)
     _quarantine(keeper.lake, stream, bad, window)
     if seen and bad.num_rows > MAX_BAD_SHARE * seen:
-        raise InputError(f"stream {stream}", f"{bad.num_rows} of {seen} records are bad: {_reasons(bad)}",
-                         "mend the source; the records lie in quarantine", field=bad["field"][0].as_py(),
-                         row=bad["row"][0].as_py())
+        raise InputError(
+            f"stream {stream}",
+            f"{bad.num_rows} of {seen} records are bad: {_reasons(bad)}",
+            "mend the source; the records lie in quarantine",
+            field=bad["field"][0].as_py(),
+            row=bad["row"][0].as_py(),
+        )
     changed = _commit(keeper.lake, contract, good)
     return {
-        "stream": stream, "missing": False, "rows": good.num_rows, "quarantined": bad.num_rows,
-        "changed_days": [d.isoformat() for d in changed], "reasons": _reasons(bad),
+        "stream": stream,
+        "missing": False,
+        "rows": good.num_rows,
+        "quarantined": bad.num_rows,
+        "changed_days": [d.isoformat() for d in changed],
+        "reasons": _reasons(bad),
     }
 
 
@@ -159,7 +167,9 @@ def _commit(lake: Lake, contract: Contract, good: pa.Table) -> list[date]:
         table = ordered.slice(start, count)
         start += count
         mark = table["event_at"][count - 1].as_py().isoformat()
-        done = lake.write(f"raw/{contract.stream}", f"date={day}", table, contract_version=contract.version, watermark=mark)
+        done = lake.write(
+            f"raw/{contract.stream}", f"date={day}", table, contract_version=contract.version, watermark=mark
+        )
         if done.changed:
             changed.append(day)
     return changed
@@ -172,9 +182,14 @@ def ingest_requests(source: Source, lake: Lake) -> list[str]:
         request = load_request(raw)
         rows = [
             {
-                "request_id": request.request_id, "sku_id": sku.sku_id, "region_id": region.region_id,
-                "starts_at": request.start_slots[0], "duration_hours": request.duration_hours, "as_of": request.as_of,
-                "unit_cost": sku.unit_cost, "request_json": request.canonical_json(),
+                "request_id": request.request_id,
+                "sku_id": sku.sku_id,
+                "region_id": region.region_id,
+                "starts_at": request.start_slots[0],
+                "duration_hours": request.duration_hours,
+                "as_of": request.as_of,
+                "unit_cost": sku.unit_cost,
+                "request_json": request.canonical_json(),
             }
             for sku in request.skus
             for region in request.regions

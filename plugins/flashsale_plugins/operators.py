@@ -105,7 +105,11 @@ class IngestStreamOperator(BaseOperator):
         window = window_of(parse_utc(self.start), parse_utc(self.end), int(self.late_days))
         outcome = ingest_stream(configured_source(), self.stream, window, keeper)
         days = outcome.pop("changed_days")
-        outcome |= {"changed": len(days), "first_changed": min(days, default=None), "last_changed": max(days, default=None)}
+        outcome |= {
+            "changed": len(days),
+            "first_changed": min(days, default=None),
+            "last_changed": max(days, default=None),
+        }
         self.log.info("%s", outcome)
         return outcome
 

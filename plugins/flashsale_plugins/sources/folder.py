@@ -57,14 +57,18 @@ def _json_lines_one_by_one(path: Path) -> pa.Table:
 def read_file(path: Path) -> pa.Table:
     """Records of one file in its own types; an empty or damaged file is an InputError that names it."""
     if path.stat().st_size == 0:
-        raise InputError(f"file {path.name}", "is empty (0 bytes)", "deliver it again, or remove it if there is nothing")
+        raise InputError(
+            f"file {path.name}", "is empty (0 bytes)", "deliver it again, or remove it if there is nothing"
+        )
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path)
         return _csv(path) if path.suffix == ".csv" else _json_lines(path)
     except (pa.ArrowInvalid, OSError) as error:
         kind = path.suffix.lstrip(".")
-        raise InputError(f"file {path.name}", f"is not readable {kind} ({error})", "deliver the whole file again") from error
+        raise InputError(
+            f"file {path.name}", f"is not readable {kind} ({error})", "deliver the whole file again"
+        ) from error
 
 
 class FolderSource:

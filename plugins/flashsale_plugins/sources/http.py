@@ -19,8 +19,12 @@ MAX_PAGES = 20_000
 def _session(token: str | None, retries: int, backoff: float) -> requests.Session:
     session = requests.Session()
     policy = Retry(
-        total=retries, backoff_factor=backoff, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=("GET",),
-        respect_retry_after_header=True, raise_on_status=False,
+        total=retries,
+        backoff_factor=backoff,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=("GET",),
+        respect_retry_after_header=True,
+        raise_on_status=False,
     )
     session.mount("http://", HTTPAdapter(max_retries=policy))
     session.mount("https://", HTTPAdapter(max_retries=policy))
@@ -50,7 +54,9 @@ class HttpSource:
         try:
             answer = self.session.get(f"{self.base}{path}", params=params, timeout=self.timeout)
         except requests.RequestException as error:
-            raise InputError(subject, f"does not answer ({type(error).__name__})", "check that the source is up") from error
+            raise InputError(
+                subject, f"does not answer ({type(error).__name__})", "check that the source is up"
+            ) from error
         if answer.status_code == 404:
             return None
         if answer.status_code != 200:
@@ -81,8 +87,12 @@ class HttpSource:
             if cursor is None:
                 return pa.concat_tables(pages, promote_options="default") if pages else pa.table({})
             if cursor in seen:
-                raise InputError(f"stream {stream}", f"the cursor loops (at {str(cursor)[:40]!r})",
-                                 "mend the source's paging, then clear the task", field="next_cursor")
+                raise InputError(
+                    f"stream {stream}",
+                    f"the cursor loops (at {str(cursor)[:40]!r})",
+                    "mend the source's paging, then clear the task",
+                    field="next_cursor",
+                )
             seen.add(cursor)
             params["cursor"] = str(cursor)
         raise InputError(f"stream {stream}", f"more than {MAX_PAGES} pages", "load a shorter interval")

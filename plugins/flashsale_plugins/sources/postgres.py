@@ -40,16 +40,20 @@ class PostgresSource:
         with self._connect() as connection:
             if not self._has(connection, stream):
                 return None
-            query = sql.SQL("SELECT * FROM {} WHERE event_at >= %s AND event_at < %s ORDER BY event_at, event_id").format(
-                sql.Identifier(self.schema, stream)
-            )
+            query = sql.SQL(
+                "SELECT * FROM {} WHERE event_at >= %s AND event_at < %s ORDER BY event_at, event_id"
+            ).format(sql.Identifier(self.schema, stream))
             batches = []
             with connection.cursor(name="flashsale_pull") as cursor:
                 try:
                     cursor.execute(query, [window.start, window.end])
                 except psycopg.errors.UndefinedColumn as error:
-                    raise InputError(f"stream {stream}", f"{error.diag.message_primary}",
-                                     "the table needs event_id and event_at", field="event_at") from error
+                    raise InputError(
+                        f"stream {stream}",
+                        f"{error.diag.message_primary}",
+                        "the table needs event_id and event_at",
+                        field="event_at",
+                    ) from error
                 names = [column.name for column in cursor.description or []]
                 while rows := cursor.fetchmany(BATCH_ROWS):
                     batches.append(pa.table({n: pa.array([r[i] for r in rows]) for i, n in enumerate(names)}))
