@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 import fsspec
@@ -52,14 +53,23 @@ class Commit:
     changed: bool
 
 
+def _zero(kind: pa.DataType) -> pa.Scalar:
+    """A value to stand under a null, so that what lies there by chance does not count."""
+    if pa.types.is_decimal(kind):
+        return pa.scalar(Decimal(0), kind)
+    if pa.types.is_string(kind):
+        return pa.scalar("", kind)
+    whole = pa.int32() if pa.types.is_date32(kind) else pa.int64()
+    return pa.scalar(0, whole).cast(kind)
+
+
 def _canonical(column: pa.ChunkedArray) -> list[pa.Array]:
     """A column as arrays whose bytes depend on its values alone, not on how it was built."""
     whole = column.combine_chunks()
     array = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
     if pa.types.is_nested(array.type) or pa.types.is_null(array.type):
         return [pa.array(json.dumps(value, default=str, sort_keys=True) for value in array.to_pylist())]
-    zero: Any = pa.scalar("" if pa.types.is_string(array.type) else 0)
-    filled = pc.fill_null(array, zero.cast(array.type)) if array.null_count else array
+    filled = pc.fill_null(array, _zero(array.type)) if array.null_count else array
     bare = pa.Array.from_buffers(array.type, len(filled), [None, *filled.buffers()[1:]], offset=filled.offset)
     return [bare, pc.is_null(array)] if array.null_count else [bare]
 

@@ -26,9 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for product in (1, 2, 3):
             for _ in range(4):
                 off = 0.30 if product == 1 and week in PROMOTED_WEEKS else 0.0
-                moment = pd.Timestamp("2017-01-02 06:00") + pd.Timedelta(
-                    days=day, minutes=int(rng.integers(0, 900))
-                )
+                moment = pd.Timestamp("2017-01-02 06:00") + pd.Timedelta(days=day, minutes=int(rng.integers(0, 900)))
                 rows.append(
                     (
                         int(rng.integers(1, 9)),

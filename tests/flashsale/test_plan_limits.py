@@ -1,0 +1,44 @@
+"""Every limit of a request is one row; what breaks it shows as used above most."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from flashsale.plan_limits import plan_limits
+from flashsale.request import load_request
+from tests.flashsale.test_request import RAW
+
+REQUEST = load_request({**RAW, "stock_budget": 3100})
+
+
+def limits(**changes: object) -> dict[str, tuple[float, float]]:
+    row = {
+        "sku_id": "sku-001",
+        "region_id": "east",
+        "allocate_units": 100,
+        "offer_price": 49.9,
+        "promo_type": "coupon",
+        "expected_sales": 90.0,
+        **changes,
+    }
+    rows = plan_limits(pa.Table.from_pylist([row]), REQUEST).to_pylist()
+    return {r["limit"]: (r["used"], r["most"]) for r in rows}
+
+
+def test_a_plan_within_its_limits() -> None:
+    found = limits()
+    assert all(used <= most for used, most in found.values())
+    assert found["stock budget"] == (3100.0, 3100.0)
+    assert found["supply of sku-001"] == (100.0, 500.0)
+    assert found["space of east"] == (100.0, 4000.0)
+
+
+def test_each_breach_shows_in_its_own_row() -> None:
+    def broken(**changes: object) -> set[str]:
+        return {name for name, (used, most) in limits(**changes).items() if used > most}
+
+    assert broken(allocate_units=101) == {"stock budget"}
+    assert broken(allocate_units=5000) == {"stock budget", "supply of sku-001", "space of east"}
+    assert broken(offer_price=44.0) == {"prices outside the ladder"}
+    assert broken(promo_type="bundle") == {"promotions outside the ladder"}
+    assert broken(region_id="moon") == {"rows outside the request"}

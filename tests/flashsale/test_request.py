@@ -1,0 +1,75 @@
+"""The sale request: read from YAML or JSON, refused with request, field, row and remedy."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flashsale.errors import InputError
+from flashsale.request import load_request
+
+RAW: dict[str, Any] = yaml.safe_load(
+    """
+request_id: 2026-11-11-main
+currency: CNY
+as_of: 2026-11-10T00:00:00Z
+start_slots: [2026-11-11T12:00:00Z, 2026-11-11T00:00:00Z]
+duration_hours: 24
+stock_budget: 250000
+regions: [{region_id: east, capacity_units: 4000, min_service: 0.1}]
+skus: [{sku_id: sku-001, supply_units: 500, unit_cost: 31.00, salvage_value: 9.00, prices: [49.90, 59.90], promo_types: [discount, coupon]}]
+"""
+)
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    return {**deepcopy(RAW), **values}
+
+
+def sku(**values: Any) -> dict[str, Any]:
+    return changed(skus=[{**RAW["skus"][0], **values}])
+
+
+def test_yaml_json_and_mapping_are_the_same_request(tmp_path: Path) -> None:
+    path = tmp_path / "sale_request.yaml"
+    path.write_text(yaml.safe_dump(RAW))
+    request = load_request(path)
+    assert request == load_request(RAW) == load_request(request.canonical_json())
+    assert [slot.hour for slot in request.start_slots] == [0, 12]
+    assert request.skus[0].prices == [Decimal("49.9"), Decimal("59.9")]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (sku(prices=[20.0]), r"sale request 2026-11-11-main.*row sku-001.*20.0 is below unit_cost 31.0"),
+        (sku(supply_units=0), r"field 'skus.0.supply_units', row sku-001.*greater than 0"),
+        (sku(prices=[]), r"skus.0.prices.*at least 1"),
+        (sku(promo_types=["gift"]), r"skus.0.promo_types.0"),
+        (changed(skus=[]), r"skus.*at least 1"),
+        (changed(duration_hours=0), r"duration_hours"),
+        (changed(currency="yuan"), r"currency"),
+        (changed(stock_budgt=3), r"stock_budgt.*Extra inputs"),
+        (changed(as_of="2026-12-01T00:00:00Z"), r"as_of: lies after the first start slot"),
+        (changed(regions=RAW["regions"] * 2), r"regions: east stands more than once"),
+        ({k: v for k, v in RAW.items() if k != "request_id"}, r"request_id.*Field required"),
+    ],
+)
+def test_a_wrong_request_says_what_and_where(raw: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        load_request(raw)
+    assert caught.value.remedy
+
+
+def test_a_file_that_is_no_request_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("- just\n- a list\n")
+    with pytest.raises(InputError, match="is not a mapping"):
+        load_request(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_request(tmp_path / "absent.yaml")
