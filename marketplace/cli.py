@@ -24,9 +24,7 @@ def parser() -> argparse.ArgumentParser:
     write.add_argument("--regions", type=int, default=Size.regions)
     write.add_argument("--sales", type=int, default=Size.sales, help="past sales")
     write.add_argument("--days", type=int, default=Size.days, help="days of history")
-    write.add_argument(
-        "--end", type=dt.date.fromisoformat, default=Size.end, help="first day after the history"
-    )
+    write.add_argument("--end", type=dt.date.fromisoformat, default=Size.end, help="first day after the history")
     write.set_defaults(func=_write)
     serve = commands.add_parser("serve", help="serve a written folder over HTTP")
     serve.add_argument("--dir", type=Path, required=True, help="folder written by `write`")

@@ -18,9 +18,7 @@ def money(cents: Ints, precision: int = 12) -> pa.Array:
     words = np.zeros((len(cents), 2), dtype=np.int64)
     words[:, 0] = cents
     words[:, 1] = np.where(cents < 0, -1, 0)  # sign extension of the high word
-    return pa.Array.from_buffers(
-        pa.decimal128(precision, 2), len(cents), [None, pa.py_buffer(words.tobytes())]
-    )
+    return pa.Array.from_buffers(pa.decimal128(precision, 2), len(cents), [None, pa.py_buffer(words.tobytes())])
 
 
 def moments(micros: Ints) -> pa.Array:

@@ -65,9 +65,7 @@ def spillover(world: World, cells: Cells) -> Floats:
         others = np.setdiff1d(np.arange(len(world.sku_ids)), sku)
         halo = np.isin(world.brand[others], world.brand[sku])
         rival = np.isin(world.category[others], world.category[sku])
-        factor[:, :, d][np.ix_(others, region)] *= (np.where(halo, 1.08, 1.0) * np.where(rival, 0.93, 1.0))[
-            :, None
-        ]
+        factor[:, :, d][np.ix_(others, region)] *= (np.where(halo, 1.08, 1.0) * np.where(rival, 0.93, 1.0))[:, None]
         absent = np.setdiff1d(np.arange(len(world.region_ids)), region)
         starved = absent[np.isin(world.warehouse[absent], world.warehouse[region])]
         factor[:, :, d][np.ix_(sku, starved)] *= 0.8
@@ -174,9 +172,7 @@ def traffic_table(world: World, cells: Cells, lines: Lines, orders: Orders) -> p
             region[asked],
         )
     )
-    action, time, user, sku, region = (
-        np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(5)
-    )
+    action, time, user, sku, region = (np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(5))
     cell = cell_at(cells, sku, region, time)
     empty = (cell >= 0) & (cells.sold_out_us[cell] >= 0) & (time > cells.sold_out_us[cell])
     action = np.where(empty & (action == VIEW), SOLD_OUT_VIEW, action)

@@ -162,9 +162,7 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
     ready = np.flatnonzero(world.launched_us + 7 * DAY_US < start)
     count = min(len(ready), max(2, round(n * rng.uniform(0.4, 0.6))))
     chosen = np.sort(rng.choice(ready, count, replace=False))
-    held_out = (
-        rng.permutation(r)[: int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))] if r > 2 else np.array([], int)
-    )
+    held_out = rng.permutation(r)[: int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))] if r > 2 else np.array([], int)
     regions = np.setdiff1d(np.arange(r), held_out)
     shock = rng.normal(0.0, SHOCK_SD, count) - SHOCK_SD**2 / 2
     # A manager who senses demand gives less discount away: price is not random, as in a real shop.
@@ -184,11 +182,9 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
     }
 
 
-def _managers_stock(
-    world: World, rng: np.random.Generator, last: Floats, sku: Ints, region: Ints, start: int
-) -> Ints:
+def _managers_stock(world: World, rng: np.random.Generator, last: Floats, sku: Ints, region: Ints, start: int) -> Ints:
     """Last sale's units x 1.1, pulled towards a multiple of the baseline, with a human's noise."""
-    habit = world.base[sku, region] * world.trend(start)[sku] * 8.0
+    habit = world.level_at(start)[sku, region] * 8.0
     wish = np.where(last >= 0, 0.45 * last * 1.1 + 0.55 * habit, habit)
     return np.maximum(2, np.round(wish * rng.lognormal(0.0, 0.25, len(sku)))).astype(np.int64)
 

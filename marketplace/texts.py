@@ -25,9 +25,7 @@ from marketplace.world import CATEGORIES, DAY_US, World, generator
 POLARITIES = ("negative", "neutral", "positive", "wanting")
 NEGATIVE, NEUTRAL, POSITIVE, WANTING = range(4)
 PLATFORMS = ("weibo-like", "video-like", "forum-like")
-BUYING_WORDS = (
-    r"想买|要买|准备买|打算买|再买|还会买|会再来|值得买|下单|入手|购买|want|buy|bought|purchase|recommend"
-)
+BUYING_WORDS = r"想买|要买|准备买|打算买|再买|还会买|会再来|值得买|下单|入手|购买|want|buy|bought|purchase|recommend"
 WARM_UP_US = 7 * DAY_US
 CHINESE_SHARE = 0.75
 MAX_CHARACTERS = 160
@@ -70,9 +68,7 @@ def build_pool(sentences: pa.Table) -> Pool:
     )
     kept = sentences.filter(usable)
     polarity = pc.index_in(kept["sentiment"], pa.array(POLARITIES[:3])).to_numpy()
-    wants = pc.match_substring_regex(kept["text"], BUYING_WORDS, ignore_case=True).to_numpy(
-        zero_copy_only=False
-    )
+    wants = pc.match_substring_regex(kept["text"], BUYING_WORDS, ignore_case=True).to_numpy(zero_copy_only=False)
     drawer = np.where(wants & (polarity == POSITIVE), WANTING, polarity)
     english = pc.equal(kept["language"], "en").to_numpy(zero_copy_only=False).astype(np.int64)
     by_kind: dict[tuple[int, int, int], Ints] = {}
@@ -137,18 +133,14 @@ def after_drafts(world: World, cells: Cells, lines: Lines, orders: Orders) -> tu
     lost = np.flatnonzero(lines.wanted > lines.served)
     angry, asking = lost[rng.random(len(lost)) < 0.08], lost[rng.random(len(lost)) < 0.10]
     late = _latecomers(world, rng, cells, lines, angry)
-    reviews = Drafts(
-        *(np.concatenate([getattr(reviews, f), getattr(late, f)]) for f in late.__dataclass_fields__)
-    )
+    reviews = Drafts(*(np.concatenate([getattr(reviews, f), getattr(late, f)]) for f in late.__dataclass_fields__))
     return reviews, _latecomers(world, rng, cells, lines, asking)
 
 
 def _latecomers(world: World, rng: np.random.Generator, cells: Cells, lines: Lines, rows: Ints) -> Drafts:
     cell = lines.cell[rows]
     time = lines.time_us[rows] + rng.integers(DAY_US // 12, 3 * DAY_US, len(rows))
-    return Drafts(
-        time, cells.sku[cell], np.full(len(rows), NEGATIVE), users_of(world, rng, cells.region[cell])
-    )
+    return Drafts(time, cells.sku[cell], np.full(len(rows), NEGATIVE), users_of(world, rng, cells.region[cell]))
 
 
 def text_tables(
@@ -208,10 +200,7 @@ def _review_table(world: World, drafts: Drafts, pool: Pool) -> pa.Table:
     rng = generator(world.size.seed, "review texts")
     words, languages = _write(world, rng, pool, drafts, repeats=0.02)
     n = len(words)
-    stars = (
-        np.array([1, 3, 4, 5])[drafts.polarity]
-        + (rng.random(n) < 0.3) * np.array([1, 0, 1, 0])[drafts.polarity]
-    )
+    stars = np.array([1, 3, 4, 5])[drafts.polarity] + (rng.random(n) < 0.3) * np.array([1, 0, 1, 0])[drafts.polarity]
     return stream_table(
         "reviews",
         {

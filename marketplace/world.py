@@ -20,6 +20,7 @@ DAY_US = 24 * HOUR_US
 PROMO_TYPES = ("discount", "full_reduction", "coupon", "bundle")
 PROMO_EFFECT = np.array([1.0, 0.9, 1.08, 0.82])
 SHOCK_SD = 0.45
+LOOK_AHEAD = 3  # days after the history whose true demand is drawn too
 SALE_MEAN_QUANTITY = 1.12
 BASE_MEAN_QUANTITY = 1.18
 # Visits by UTC hour; the shop's customers live at UTC+8, so their evening is 11:00-15:00 UTC.
@@ -46,9 +47,7 @@ class Category:
 
 
 CATEGORIES = (
-    Category(
-        "books", ("book",), ("Atlas", "Novel", "Cookbook", "Picture book"), (25, 90), 1.8, 7.5, 3.0, 2.0, 1.1
-    ),
+    Category("books", ("book",), ("Atlas", "Novel", "Cookbook", "Picture book"), (25, 90), 1.8, 7.5, 3.0, 2.0, 1.1),
     Category(
         "electronics",
         ("computer", "phone"),
@@ -157,8 +156,8 @@ class World:
     capacity: Ints  # (r,)
     shipping_cents: Ints  # (r,)
     base: Floats  # (s, r) mean units a day at the start
+    level: Floats  # (s, r, d + LOOK_AHEAD) mean units of a plain weekday, also for days after the history
     daily: Floats  # (s, r, d) mean units a day without any sale
-    growth: Floats  # (s,) log growth over the whole history
     users: int
 
     @property
@@ -184,10 +183,9 @@ class World:
         reference = self._raw_curve(category, 12, 24).sum()
         return float(self._raw_curve(category, start_hour, hours).sum() / reference)
 
-    def trend(self, moment_us: int) -> Floats:
-        """Slow growth of each SKU at a moment, shape (s,); it goes on after the history's end."""
-        share = (moment_us - self.size.start_us) / (self.size.days * DAY_US)
-        return np.asarray(np.exp(self.growth * share), dtype=np.float64)
+    def level_at(self, moment_us: int) -> Floats:
+        """Mean units of a plain weekday on the day of a moment, shape (s, r)."""
+        return np.asarray(self.level[:, :, (moment_us - self.size.start_us) // DAY_US], dtype=np.float64)
 
     def sale_mean(
         self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int, hours: int,
@@ -208,7 +206,7 @@ class World:
         lift = np.array([c.lift for c in CATEGORIES])
         kind = self.category[sku]
         price = ratio ** (-self.elasticity[sku])
-        level = self.base[sku, region] * self.trend(start_us)[sku]
+        level = self.level_at(start_us)[sku, region]
         return np.asarray(
             level * lift[kind] * timing[kind] * price * PROMO_EFFECT[promo] * competition * np.exp(shock),
             dtype=np.float64,
@@ -224,14 +222,13 @@ def build_world(size: Size) -> World:
     cost = np.round(list_cents * rng.uniform(0.42, 0.56, n), -1).astype(np.int64)
     launched = size.start_us - (rng.integers(30, 700, n) * DAY_US)
     newcomers = rng.permutation(n)[: max(1, n // 10)]  # a cold start or two, early enough to have a history
-    launched[newcomers] = (
-        size.start_us + rng.integers(size.days // 8, size.days // 3, len(newcomers)) * DAY_US
-    )
+    launched[newcomers] = size.start_us + rng.integers(size.days // 8, size.days // 3, len(newcomers)) * DAY_US
     r = size.regions
     weight = np.sort(generator(size.seed, "regions").dirichlet(np.full(r, 12.0)))[::-1]
     base = 13.0 * rng.lognormal(-0.08, 0.4, n)[:, None] * weight[None, :] * rng.lognormal(-0.03, 0.25, (n, r))
     growth = rng.normal(0.1, 0.2, n)
     world_base = np.asarray(base, dtype=np.float64)
+    level = _level(size, category.astype(np.int64), world_base, growth)
     return World(
         size=size,
         sku_ids=[f"sku-{i + 1:03d}" for i in range(n)],
@@ -248,8 +245,8 @@ def build_world(size: Size) -> World:
         capacity=np.round(weight * n * 60, -1).astype(np.int64),
         shipping_cents=np.round(generator(size.seed, "shipping").uniform(150, 600, r), -1).astype(np.int64),
         base=world_base,
-        daily=_daily(size, category.astype(np.int64), world_base, growth, launched),
-        growth=growth,
+        level=level,
+        daily=_daily(size, category.astype(np.int64), level, launched),
         users=max(200, 15 * n * r * 4),
     )
 
@@ -264,25 +261,29 @@ def _name_and_price(rng: np.random.Generator, category: Ints) -> tuple[list[str]
     return titles, np.array(cents, dtype=np.int64)
 
 
-def _daily(size: Size, category: Ints, base: Floats, growth: Floats, launched: Ints) -> Floats:
-    """Mean units a day without any sale: trend x weekday x a common factor per region and category."""
+def _level(size: Size, category: Ints, base: Floats, growth: Floats) -> Floats:
+    """Mean units of a plain weekday: trend x factors common to the shop, to a region's category, to the cell."""
     rng = generator(size.seed, "baseline")
+    days = np.arange(size.days + LOOK_AHEAD)
+    common = _autoregressive(rng, (base.shape[1], len(CATEGORIES)), len(days), 0.9, 0.04)[:, category, :]
+    shop = _autoregressive(rng, (1, 1), len(days), 0.95, 0.03)
+    own = _autoregressive(rng, base.shape, len(days), 0.7, 0.05)
+    trend = np.exp(growth[:, None] * days[None, :] / size.days)
+    mean = base[:, :, None] * trend[:, None, :] * np.exp(np.swapaxes(common, 0, 1) + shop + own)
+    return np.asarray(mean, dtype=np.float64)
+
+
+def _daily(size: Size, category: Ints, level: Floats, launched: Ints) -> Floats:
+    """Mean units a day without any sale: level x weekday, from the launch on."""
     days = np.arange(size.days)
     weekday = (days + size.start_us // DAY_US + 3) % 7  # the epoch was a Thursday
     weekend = np.array([c.weekend for c in CATEGORIES])[category]
     week = np.where(weekday[None, :] >= 5, weekend[:, None], 1.0)
-    common = _autoregressive(rng, (base.shape[1], len(CATEGORIES)), size.days, 0.9, 0.04)[:, category, :]
-    shop = _autoregressive(rng, (1, 1), size.days, 0.95, 0.03)
-    own = _autoregressive(rng, base.shape, size.days, 0.7, 0.05)
-    trend = np.exp(growth[:, None] * days[None, :] / size.days)
-    mean = base[:, :, None] * (week * trend)[:, None, :] * np.exp(np.swapaxes(common, 0, 1) + shop + own)
     alive = size.start_us + days[None, :] * DAY_US >= launched[:, None]
-    return np.asarray(mean * alive[:, None, :], dtype=np.float64)
+    return np.asarray(level[:, :, : size.days] * (week * alive)[:, None, :], dtype=np.float64)
 
 
-def _autoregressive(
-    rng: np.random.Generator, shape: tuple[int, ...], days: int, keep: float, sd: float
-) -> Floats:
+def _autoregressive(rng: np.random.Generator, shape: tuple[int, ...], days: int, keep: float, sd: float) -> Floats:
     """AR(1) paths in log units, shape (*shape, days)."""
     noise = rng.normal(0.0, sd, (*shape, days))
     path = np.empty_like(noise)

@@ -95,7 +95,7 @@ def pooled_curves(
     return curves
 
 
-def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame) -> pd.DataFrame:
+def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True) -> pd.DataFrame:
     """Demand of every cell as it would have been with stock to the end.
 
     Args:
@@ -103,6 +103,8 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame) -> pd.DataFrame:
             `is_sold_out`, `starts_at`, `duration_hours`, `category`, `promo_type`.
         hours: one row per cell and hour of the sale: the cell's key, `event_hour` (0-based), `units`,
             `in_stock_share` (0 to 1).
+        counts: units are whole and the stock-out came with the last unit sold. Otherwise (scaled units, hours
+            out of stock for other reasons) C / F is the estimate and no unit is taken off.
 
     Returns:
         One row a cell in the order of `cells`: key, `units`, `demand` (units), `demand_p10`, `demand_p90`,
@@ -115,9 +117,10 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame) -> pd.DataFrame:
     for _, group in frame.groupby("duration_hours", sort=True):
         index = group.index.to_numpy()
         units, exposure = _matrices(group, hours, round(float(group["duration_hours"].iloc[0])))
-        curves = pooled_curves(group.reset_index(drop=True), units, exposure)
+        cells_of = group.reset_index(drop=True)
+        curves = pooled_curves(cells_of if counts else cells_of.assign(is_sold_out=False), units, exposure)
         share[index] = np.clip((curves * exposure).sum(axis=1), 0.0, 1.0)
-    return _estimates(frame, share)
+    return _estimates(frame, share, counts)
 
 
 def _matrices(group: pd.DataFrame, hours: pd.DataFrame, length: int) -> tuple[Floats, Floats]:
@@ -132,14 +135,15 @@ def _matrices(group: pd.DataFrame, hours: pd.DataFrame, length: int) -> tuple[Fl
     return units, np.clip(exposure, 0.0, 1.0)
 
 
-def _estimates(frame: pd.DataFrame, share: Floats) -> pd.DataFrame:
+def _estimates(frame: pd.DataFrame, share: Floats, counts: bool) -> pd.DataFrame:
     from scipy.stats import nbinom
 
     units = frame["units_sold"].to_numpy(dtype=np.float64)
     censored = frame["is_sold_out"].to_numpy(dtype=bool)
-    learnt = censored & (units >= 2) & (share >= LEAST_SHARE)
+    learnt = censored & (units >= (2 if counts else 1e-9)) & (share >= LEAST_SHARE)
     safe = np.where(learnt, share, 1.0)
-    demand = np.where(learnt, np.maximum(stockout_estimate(np.maximum(units, 2.0), safe), units), units)
+    mean = stockout_estimate(np.maximum(units, 2.0), safe) if counts else units / safe
+    demand = np.where(learnt, np.maximum(mean, units), units)
     # What came after the stock-out is negative binomial: a Poisson count whose rate was learnt from C arrivals.
     tail = [nbinom.ppf(q, np.maximum(units - 1.0, 1.0), np.clip(safe, 1e-6, 1.0 - 1e-9)) for q in (0.1, 0.9)]
     low, high = (np.where(learnt, units + t, units) for t in tail)

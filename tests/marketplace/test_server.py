@@ -49,7 +49,7 @@ def test_pages_equal_the_folder(client: TestClient, folder: Path) -> None:
         assert ours["event_id"] == theirs["event_id"]
         assert parse_utc(str(ours["event_at"])) == theirs["event_at"]
         assert ours["unit_price"] == str(theirs["unit_price"])
-        assert ours["quantity"] == theirs["quantity"] and ours["campaign_id"] == theirs["campaign_id"]
+        assert (ours["quantity"], ours["campaign_id"]) == (theirs["quantity"], theirs["campaign_id"])
 
 
 def test_an_empty_window_is_one_empty_page(client: TestClient) -> None:
@@ -69,7 +69,8 @@ def test_token_guards_every_stream(client: TestClient, monkeypatch: pytest.Monke
     assert client.get("/v1/regions").status_code == 401
     assert client.get("/v1/sale_request").status_code == 401
     answer = client.get("/v1/regions", headers={"Authorization": "Bearer s3cret"})
-    assert answer.status_code == 200 and len(answer.json()["records"]) == 2
+    assert answer.status_code == 200
+    assert len(answer.json()["records"]) == 2
     assert client.get("/healthz").status_code == 200
 
 

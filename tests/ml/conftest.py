@@ -86,7 +86,8 @@ base as (
       and sales_date >= cutoff_at::date - 7), 0) as base_units_7d,
     coalesce(sum(units) filter (where not in_campaign)
       / nullif(count(distinct sales_date) filter (where not in_campaign), 0), 0) as base_units_28d_all
-  from plan p join daily d on d.sku_id = p.sku_id and sales_date >= cutoff_at::date - 28 and sales_date < cutoff_at::date
+  from plan p join daily d on d.sku_id = p.sku_id
+    and sales_date >= cutoff_at::date - 28 and sales_date < cutoff_at::date
   group by all),
 seen as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id,
@@ -99,7 +100,8 @@ seen as (
     and event_at < cutoff_at and event_at >= cutoff_at - interval 28 day group by all),
 words as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id,
-    sum(text_count) filter (where signal_date >= cutoff_at::date - 7) as text_count_7d, sum(text_count) as text_count_28d,
+    sum(text_count) filter (where signal_date >= cutoff_at::date - 7) as text_count_7d,
+    sum(text_count) as text_count_28d,
     sum(sentiment_mean * text_count) filter (where signal_date >= cutoff_at::date - 7)
       / sum(text_count) filter (where signal_date >= cutoff_at::date - 7) as sentiment_7d,
     sum(sentiment_mean * text_count) / sum(text_count) as sentiment_28d,
@@ -107,11 +109,13 @@ words as (
       / sum(text_count) filter (where signal_date >= cutoff_at::date - 7) as negative_share_7d,
     sum(intent_sum) filter (where signal_date >= cutoff_at::date - 7) as intent_sum_7d,
     sum(intent_sum) / sum(text_count) as intent_mean_28d
-  from plan p join signals s on s.sku_id = p.sku_id and signal_date >= cutoff_at::date - 28 and signal_date < cutoff_at::date
+  from plan p join signals s on s.sku_id = p.sku_id
+    and signal_date >= cutoff_at::date - 28 and signal_date < cutoff_at::date
   group by all),
 cheap as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id, min(unit_price)::double as lowest_price_30d
-  from plan p join lines l on l.sku_id = p.sku_id and ordered_at < cutoff_at and ordered_at >= cutoff_at - interval 30 day
+  from plan p join lines l on l.sku_id = p.sku_id
+    and ordered_at < cutoff_at and ordered_at >= cutoff_at - interval 30 day
   group by all),
 past as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id, count(*) as past_sale_count,
@@ -120,7 +124,8 @@ past as (
     epoch(any_value(p.starts_at) - max(s.ends_at)) / 86400.0 as days_since_last_sale
   from plan p join performance s on s.sku_id = p.sku_id and s.region_id = p.region_id and s.ends_at <= p.cutoff_at
   group by all)
-select p.*, epoch(p.ends_at - p.starts_at) / 3600.0 as duration_hours, extract(hour from p.starts_at)::int as start_hour,
+select p.*, epoch(p.ends_at - p.starts_at) / 3600.0 as duration_hours,
+  extract(hour from p.starts_at)::int as start_hour,
   isodow(p.starts_at)::int as start_weekday, c.category, c.brand, c.list_price::double as list_price,
   c.unit_cost::double as unit_cost, r.capacity_units, epoch(p.starts_at - c.launched_at) / 86400.0 as age_days,
   columns(base.* exclude (row_kind, campaign_id, sku_id, region_id)),
@@ -135,8 +140,21 @@ left join cheap using (row_kind, campaign_id, sku_id, region_id)
 left join past using (row_kind, campaign_id, sku_id, region_id)
 order by row_kind, campaign_id, sku_id, region_id
 """
-ZERO = ("views_7d", "views_28d", "carts_7d", "favourites_7d", "notify_me_7d", "text_count_7d", "text_count_28d",
-        "sentiment_7d", "sentiment_28d", "negative_share_7d", "intent_sum_7d", "intent_mean_28d", "past_sale_count")  # fmt: skip
+ZERO = (
+    "views_7d",
+    "views_28d",
+    "carts_7d",
+    "favourites_7d",
+    "notify_me_7d",
+    "text_count_7d",
+    "text_count_28d",
+    "sentiment_7d",
+    "sentiment_28d",
+    "negative_share_7d",
+    "intent_sum_7d",
+    "intent_mean_28d",
+    "past_sale_count",
+)
 
 
 @dataclass(frozen=True)
@@ -169,12 +187,18 @@ def build_frames(size: Size) -> ShopFrames:
         db.execute("create table asked as select * from raw_asked")
         db.execute(OFFERS)
         frames: dict[str, Any] = {}
-        sqls = {"performance": PERFORMANCE, "hours": HOURS, "daily": DAILY, "signals": SIGNALS, "features": FEATURES}
+        sqls = {
+            "performance": PERFORMANCE,
+            "hours": HOURS,
+            "daily": DAILY,
+            "signals": SIGNALS,
+            "features": FEATURES,
+        }
         for name, sql in sqls.items():
             db.execute(f"create table {name} as {sql}")
             frames[name] = db.execute(f"select * from {name}").df()
         products = db.execute(
-            "select sku_id, title, category, brand, list_price::double list_price, unit_cost::double unit_cost from catalog"
+            "select sku_id, category, brand, list_price::double list_price, unit_cost::double unit_cost from catalog"
         ).df()
         regions = db.execute(
             "select region_id, warehouse_id, capacity_units, shipping_cost::double shipping_cost from regions"
@@ -182,8 +206,13 @@ def build_frames(size: Size) -> ShopFrames:
     frames["features"][list(ZERO)] = frames["features"][list(ZERO)].fillna(0.0)
     truth = {name: table.to_pandas() for name, table in shop.truth.items()}
     return ShopFrames(
-        **frames, products=products, regions=regions, request=request, truth=truth["campaign_cells"],
-        next_truth=truth["next_sale"], elasticity=truth["products"],
+        **frames,
+        products=products,
+        regions=regions,
+        request=request,
+        truth=truth["campaign_cells"],
+        next_truth=truth["next_sale"],
+        elasticity=truth["products"],
     )
 
 

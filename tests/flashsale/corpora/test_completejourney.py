@@ -94,7 +94,8 @@ def test_streams_hold_the_contracts_and_the_request_is_valid(folder: Path) -> No
         assert len(set(table["event_id"].to_pylist())) == table.num_rows
     request = load_request(journey.request)
     assert {s.sku_id for s in request.skus} == {"cj-1"}
-    assert request.as_of is not None and request.as_of > journey.streams["orders"]["event_at"].to_pylist()[-1]
+    assert request.as_of is not None
+    assert request.as_of > journey.streams["orders"]["event_at"].to_pylist()[-1]
 
 
 def test_assumed_stock_never_runs_out(folder: Path) -> None:

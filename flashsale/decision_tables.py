@@ -1,0 +1,101 @@
+"""Tables that `ml` publishes to the lake under `decisions/`, as Arrow schemas.
+
+Estimates and expected values are float64; prices that customers see are decimals.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_UTC = pa.timestamp("us", tz="UTC")
+_PRICE = pa.decimal128(12, 2)
+
+#: One row per campaign, SKU and region: demand as it would have been with stock to the end.
+UNCONSTRAINED_DEMAND = pa.schema(
+    [
+        ("campaign_id", pa.string()),
+        ("sku_id", pa.string()),
+        ("region_id", pa.string()),
+        ("units", pa.int64()),
+        ("demand", pa.float64()),
+        ("demand_p10", pa.float64()),
+        ("demand_p90", pa.float64()),
+        ("method", pa.string()),
+        ("is_censored", pa.bool_()),
+    ]
+)
+
+_BOUNDED = ("incremental_demand", "incremental_sales", "incremental_revenue", "incremental_margin")
+
+#: One row per campaign × SKU × region (`level` cell), campaign × SKU (`sku`) and campaign (`campaign`).
+CAMPAIGN_SCORES = pa.schema(
+    [
+        ("campaign_id", pa.string()),
+        ("level", pa.string()),
+        ("sku_id", pa.string()),
+        ("region_id", pa.string()),
+        ("units_sold", pa.int64()),
+        ("unconstrained_demand", pa.float64()),
+        ("lost_units", pa.float64()),
+        ("allocated_units", pa.int64()),
+        ("leftover_units", pa.int64()),
+        ("sell_through", pa.float64()),
+        ("counterfactual_units", pa.float64()),
+        *[(f"{name}{part}", pa.float64()) for name in _BOUNDED for part in ("", "_lower", "_upper")],
+        ("pull_forward_units", pa.float64()),
+        ("halo_units", pa.float64()),
+        ("cannibalised_units", pa.float64()),
+        ("promotion_cost", pa.float64()),
+        ("net_margin", pa.float64()),
+        ("return_on_promotion", pa.float64()),
+        ("sentiment_before", pa.float64()),
+        ("sentiment_during", pa.float64()),
+        ("sentiment_after", pa.float64()),
+        ("placebo_p", pa.float64()),
+        ("smallest_detectable_units", pa.float64()),
+        ("donors", pa.int64()),
+        ("pre_fit_error", pa.float64()),
+        ("method", pa.string()),
+        ("verdict", pa.string()),
+        ("data_hash", pa.string()),
+    ]
+)
+
+#: One row per plan, SKU and region.
+ALLOCATION_RECOMMENDATIONS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("plan_id", pa.string()),
+        ("sku_id", pa.string()),
+        ("region_id", pa.string()),
+        ("allocate_units", pa.int64()),
+        ("offer_price", _PRICE),
+        ("promo_type", pa.string()),
+        ("starts_at", _UTC),
+        ("ends_at", _UTC),
+        ("demand_p10", pa.float64()),
+        ("demand_p50", pa.float64()),
+        ("demand_p90", pa.float64()),
+        ("expected_sales", pa.float64()),
+        ("expected_margin", pa.float64()),
+        ("shadow_price", pa.float64()),
+        ("binding_constraints", pa.string()),
+        ("explanation", pa.string()),
+        ("plan_value", pa.float64()),
+        ("plan_bound", pa.float64()),
+        ("plan_gap", pa.float64()),
+        ("model_version", pa.string()),
+        ("text_model_version", pa.string()),
+        ("data_hash", pa.string()),
+        ("status", pa.string()),
+        ("decided_by", pa.string()),
+        ("decided_at", _UTC),
+        ("reason", pa.string()),
+    ]
+)
+
+DECISIONS: dict[str, pa.Schema] = {
+    "unconstrained_demand": UNCONSTRAINED_DEMAND,
+    "campaign_scores": CAMPAIGN_SCORES,
+    "allocation_recommendations": ALLOCATION_RECOMMENDATIONS,
+}

@@ -1,0 +1,178 @@
+"""Features of an offer that were known when it was planned, and nothing later.
+
+Rows come from `feat_demand`, whose columns are cut at `cutoff_at`. This module adds what past sales showed
+once stock-outs are corrected (only sales that ended before the row's cutoff), and the action asked for: price,
+promotion type, start hour. Every function is pure; rows keep their order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+CELL = ["campaign_id", "sku_id", "region_id"]
+TEXT = [
+    "text_log_count", "text_burst", "text_sentiment", "text_sentiment_change", "text_negative", "text_log_intent",
+    "text_intent_share",
+]  # fmt: skip
+PLAIN = [
+    "log_base", "log_base_change", "log_region_share", "log_list_price", "margin_share", "log_age", "start_weekday",
+    "duration_hours", "views_per_unit", "view_burst", "carts_per_view", "favourites_7d", "notify_me_7d",
+    "past_sale_count", "days_since_last_sale", "last_discount", "last_sold_out", "lag_last_lift", "lag_mean_lift",
+    "lag_sku_lift", "lag_category_lift", "lag_shop_lift",
+]  # fmt: skip
+ACTION = ["start_evening", "start_night", "log_rivals_price", "rivals", "rival_discount"]
+CATEGORICAL = ["category", "promo_type"]
+MOST_PAST_SALES, MOST_AGE_DAYS = 6.0, 365.0
+FLOOR_UNITS = 0.1  # least baseline units a day a ratio is taken over
+
+
+def feature_names(with_text: bool) -> list[str]:
+    """Columns the level head sees, categorical ones last."""
+    return PLAIN + ACTION + (TEXT if with_text else []) + CATEGORICAL
+
+
+def base_units(rows: pd.DataFrame) -> Floats:
+    """Baseline units that the sale's hours would have sold without it, shape (rows,), never zero.
+
+    A cell without its own history takes its share of the SKU's, else the median of its category in these rows.
+    """
+    own = rows["base_units_28d"].to_numpy(dtype=np.float64)
+    regions = rows.groupby(["row_kind", "campaign_id", "sku_id"])["region_id"].transform("count").to_numpy()
+    spread = rows["base_units_28d_all"].to_numpy(dtype=np.float64) / np.maximum(regions, 1)
+    daily = np.where(own > 0, own, spread)
+    known = pd.Series(np.where(daily > 0, daily, np.nan), index=rows.index)
+    usual = known.groupby(rows["category"]).transform("median").fillna(known.median()).fillna(1.0)
+    daily = np.where(daily > 0, daily, usual)
+    return np.asarray(np.maximum(daily, FLOOR_UNITS) * rows["duration_hours"].to_numpy(np.float64) / 24.0)
+
+
+def past_lifts(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """Log lifts of unconstrained demand over baseline in sales that ended before each row's cutoff.
+
+    Args:
+        rows: `sku_id`, `region_id`, `category`, `cutoff_at`.
+        history: one row a past cell: `sku_id`, `region_id`, `category`, `ends_at`, `lift` (log).
+
+    Returns:
+        `lag_last_lift`, `lag_mean_lift` (same SKU and region), `lag_sku_lift`, `lag_category_lift`,
+        `lag_shop_lift`; NaN where there is none.
+    """
+    cutoffs = pd.to_datetime(rows["cutoff_at"], utc=True)
+    result = pd.DataFrame(index=rows.index, columns=["lag_last_lift", "lag_mean_lift"], dtype=np.float64)
+    own = _lags(rows, cutoffs, history, ["sku_id", "region_id"])
+    result["lag_last_lift"], result["lag_mean_lift"] = own["last"], own["mean"]
+    result["lag_sku_lift"] = _lags(rows, cutoffs, history, ["sku_id"])["mean"]
+    result["lag_category_lift"] = _lags(rows, cutoffs, history, ["category"])["mean"]
+    result["lag_shop_lift"] = _lags(rows, cutoffs, history, [])["mean"]
+    return result
+
+
+def _lags(rows: pd.DataFrame, cutoffs: pd.Series, history: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Last and mean lift of each row's group before its cutoff, by running sums in order of time."""
+    past = history.sort_values("ends_at", kind="stable").reset_index(drop=True)
+    wanted = rows[keys].astype(str).agg("|".join, axis=1) if keys else pd.Series("", index=rows.index)
+    groups = past[keys].astype(str).agg("|".join, axis=1) if keys else pd.Series("", index=past.index)
+    out = pd.DataFrame({"last": np.nan, "mean": np.nan}, index=rows.index)
+    for name, index in groups.groupby(groups).groups.items():
+        mine = wanted[wanted == name].index
+        lift = past.loc[index, "lift"].to_numpy(dtype=np.float64)
+        ends = pd.to_datetime(past.loc[index, "ends_at"], utc=True).astype("int64").to_numpy()
+        count = np.searchsorted(ends, cutoffs[mine].astype("int64").to_numpy(), side="right")
+        sums = np.append(0.0, np.cumsum(lift))
+        seen = count > 0
+        out.loc[mine, "mean"] = np.where(seen, sums[count] / np.maximum(count, 1), np.nan)
+        out.loc[mine, "last"] = np.where(seen, lift[np.maximum(count - 1, 0)], np.nan)
+    return out
+
+
+def design(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """All features of offers, text ones included; the caller chooses columns by `feature_names`.
+
+    Args:
+        rows: `feat_demand` rows with an action in each: `offer_price`, `promo_type`.
+        history: past cells with `sku_id`, `region_id`, `category`, `ends_at`, `lift` (see `log_lift`).
+    """
+    base = base_units(rows)
+    out = pd.DataFrame(index=rows.index)
+    daily = base * 24.0 / rows["duration_hours"].to_numpy(np.float64)
+    out["log_base"] = np.log(daily)
+    out["log_base_change"] = np.log((_num(rows, "base_units_7d") + 0.5) / (daily + 0.5))
+    out["log_region_share"] = np.log((daily + 0.1) / (_num(rows, "base_units_28d_all") + 0.4))
+    out["log_list_price"] = np.log(_num(rows, "list_price"))
+    out["margin_share"] = 1.0 - _num(rows, "unit_cost") / _num(rows, "list_price")
+    out["log_age"] = np.log1p(np.clip(_num(rows, "age_days"), 0.0, MOST_AGE_DAYS))
+    for name in ("start_weekday", "duration_hours", "favourites_7d", "notify_me_7d", "days_since_last_sale"):
+        out[name] = _num(rows, name)
+    # Counters that only grow would be read beyond anything the model has seen: they are capped.
+    out["past_sale_count"] = np.minimum(_num(rows, "past_sale_count"), MOST_PAST_SALES)
+    start = _num(rows, "start_hour")
+    out["start_evening"], out["start_night"] = _hour_window(start, 10, 16), _hour_window(start, 17, 23)
+    views = _num(rows, "views_7d")
+    out["views_per_unit"] = np.log((views + 1.0) / (7.0 * daily + 1.0))
+    out["view_burst"] = np.log((views + 1.0) / (_num(rows, "views_28d") / 4.0 + 1.0))
+    out["carts_per_view"] = _num(rows, "carts_7d") / (views + 5.0)
+    out["last_discount"] = 1.0 - _num(rows, "last_sale_price") / _num(rows, "list_price")
+    out["last_sold_out"] = _num(rows, "last_sale_sold_out")
+    out = out.join(past_lifts(rows, history)).join(_rivals(rows)).join(_text(rows))
+    for name in CATEGORICAL:
+        out[name] = rows[name].astype(str)
+    return out
+
+
+def log_price_ratio(rows: pd.DataFrame) -> Floats:
+    """log(offer price / list price), shape (rows,)."""
+    return np.asarray(np.log(_num(rows, "offer_price") / _num(rows, "list_price")), dtype=np.float64)
+
+
+def log_lift(demand: Floats, base: Floats) -> Floats:
+    """log((demand + 0.5) / base): what the level head learns, and the lags remember."""
+    return np.asarray(np.log((demand + 0.5) / base), dtype=np.float64)
+
+
+def _hour_window(hour: Floats, first: int, last: int) -> Floats:
+    """1 where the UTC start hour lies in a window; demand over the day is no straight line in the hour."""
+    return np.asarray((hour >= first) & (hour <= last), dtype=np.float64)
+
+
+def _num(rows: pd.DataFrame, name: str) -> Floats:
+    return np.asarray(rows[name].astype("float64").to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+
+
+def _rivals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Price ratio of the sale's other SKUs, and the discounts of rivals in the same category.
+
+    The relative price is own ratio over others' ratio. Own price belongs to the response head alone, so that
+    a price on the ladder is not counted twice; the others' part of it stands here.
+    """
+    ratio = pd.Series(np.exp(log_price_ratio(rows)), index=rows.index)
+    sale = [rows["row_kind"], rows["campaign_id"], rows["region_id"]]
+    count = ratio.groupby(sale).transform("count")
+    others = (ratio.groupby(sale).transform("sum") - ratio) / (count - 1).where(count > 1)
+    kind = [*sale, rows["category"]]
+    rivals = ratio.groupby(kind).transform("count") - 1
+    discount = (1.0 - ratio).groupby(kind).transform("sum") - (1.0 - ratio)
+    return pd.DataFrame(
+        {"log_rivals_price": np.log(others.fillna(1.0)), "rivals": rivals, "rival_discount": discount},
+        index=rows.index,
+    )
+
+
+def _text(rows: pd.DataFrame) -> pd.DataFrame:
+    week, month = _num(rows, "text_count_7d"), _num(rows, "text_count_28d")
+    intent = _num(rows, "intent_sum_7d")
+    return pd.DataFrame(
+        {
+            "text_log_count": np.log1p(week),
+            "text_burst": np.log((week + 1.0) / (month / 4.0 + 1.0)),
+            "text_sentiment": _num(rows, "sentiment_7d"),
+            "text_sentiment_change": _num(rows, "sentiment_7d") - _num(rows, "sentiment_28d"),
+            "text_negative": _num(rows, "negative_share_7d"),
+            "text_log_intent": np.log1p(intent),
+            "text_intent_share": intent / (week + 2.0),
+        },
+        index=rows.index,
+    )

@@ -1,0 +1,106 @@
+"""How demand answers a price: one elasticity per category, by double machine learning in its plainest form.
+
+The manager lowers prices less where demand is strong, so a plain regression of demand on price is biased. Both
+log demand and log price are first freed, sale by sale out of fold, of what was known at planning (Robinson 1988;
+Chernozhukov et al. 2018); the slope of the residuals is the elasticity. Category slopes are drawn to the pooled
+one by ridge. Where the price hardly moves once its reasons are known (first stage F < 10) no slope is trusted
+and the prior stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ml.demand.backbone import cross_fitted
+
+Floats = npt.NDArray[np.float64]
+
+PRIOR = -1.5  # elasticity assumed where the data says nothing
+PRIOR_SD = 1.0  # of the pooled slope around PRIOR
+SPREAD_SD = 0.5  # of a category's slope around the pooled one
+LEAST_F = 10.0
+LIMITS = (-6.0, -0.05)  # demand never rises with its own price
+
+
+@dataclass(frozen=True)
+class Response:
+    """Elasticities: d log demand / d log price, by category, with the pooled one for others."""
+
+    pooled: float
+    by_category: dict[str, float]
+    pooled_se: float
+    first_stage_f: float
+    refused: bool
+
+    def log_effect(self, category: npt.NDArray[Any], log_ratio: Floats) -> Floats:
+        """Change of log demand at `log_ratio` = log(price / list price), shape (rows,)."""
+        slope = np.array([self.by_category.get(str(c), self.pooled) for c in category])
+        return np.asarray(slope * log_ratio, dtype=np.float64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def learn_response(
+    controls: pd.DataFrame,
+    log_lift: Floats,
+    log_ratio: Floats,
+    sales: npt.NDArray[Any],
+    categorical: list[str],
+) -> Response:
+    """Elasticities from past offers.
+
+    Args:
+        controls: what was known at planning besides the price, one row an offer.
+        log_lift: log unconstrained demand over baseline, shape (rows,).
+        log_ratio: log(offer price / list price), shape (rows,).
+        sales: sale of each row; folds and standard errors respect it.
+        categorical: names of categorical controls; `category` must be one.
+    """
+    y = log_lift - cross_fitted(controls, log_lift, sales, categorical)
+    p = log_ratio - cross_fitted(controls, log_ratio, sales, categorical)
+    strength = _first_stage_f(p, log_ratio, sales)
+    if strength < LEAST_F:
+        return Response(PRIOR, {}, PRIOR_SD, strength, True)
+    category = controls["category"].astype(str).to_numpy()
+    noise = float(np.var(y - p * (p @ y) / (p @ p)))
+    pooled = _shrunk(p, y, noise, PRIOR, PRIOR_SD)
+    slopes = {
+        str(c): _limited(_shrunk(p[category == c], y[category == c], noise, pooled, SPREAD_SD))
+        for c in np.unique(category)
+    }
+    return Response(_limited(pooled), slopes, _clustered_se(p, y - pooled * p, sales), strength, False)
+
+
+def _shrunk(p: Floats, y: Floats, noise: float, towards: float, sd: float) -> float:
+    """Posterior mean of a slope under a normal prior (ridge towards a point)."""
+    precision = float(p @ p) / noise
+    return float((precision * _slope(p, y) + towards / sd**2) / (precision + 1.0 / sd**2)) if precision else towards
+
+
+def _slope(p: Floats, y: Floats) -> float:
+    return float(p @ y / (p @ p))
+
+
+def _limited(slope: float) -> float:
+    return float(np.clip(slope, *LIMITS))
+
+
+def _first_stage_f(residual: Floats, price: Floats, sales: npt.NDArray[Any]) -> float:
+    """F of the price's own movement: residual variance against what rounding alone would leave, per sale."""
+    independent = len(np.unique(sales))
+    left = float(np.var(residual))
+    total = float(np.var(price))
+    return independent * left / total if total > 0 else 0.0
+
+
+def _clustered_se(p: Floats, error: Floats, sales: npt.NDArray[Any]) -> float:
+    """Standard error of the pooled slope, rows of one sale correlated."""
+    scores = pd.Series(p * error).groupby(sales).sum().to_numpy()
+    return float(np.sqrt((scores**2).sum()) / (p @ p))

@@ -1,0 +1,143 @@
+"""The demand model: features that look back only, elasticities, calibration, the gate, saving and loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml.demand import backtest, features, heads, level, linear
+from ml.demand.response import learn_response
+from ml.demand.unconstrain import CELL, unconstrain
+
+
+@pytest.fixture(scope="module")
+def rows(shop) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    cells = shop.performance.merge(shop.products[["sku_id", "category"]])
+    demand = unconstrain(cells, shop.hours)[[*CELL, "demand"]]
+    past = shop.features[shop.features.row_kind == "campaign"]
+    return past.merge(demand, on=CELL).sort_values(["starts_at", "sku_id", "region_id"]).reset_index(drop=True)
+
+
+def _target(rows: pd.DataFrame) -> np.ndarray:
+    return rows.demand.to_numpy(dtype=float)
+
+
+def test_no_feature_moves_when_later_sales_change(rows: pd.DataFrame) -> None:
+    """Shift the outcome of every sale from a moment on: no feature of an earlier offer may move."""
+    cut = rows.starts_at.quantile(0.6)
+    before = level.training_set(rows, _target(rows)).frame
+    later = _target(rows) * np.where(rows.starts_at >= cut, 7.0, 1.0)
+    after = level.training_set(rows, later).frame
+    early = (rows.starts_at < cut).to_numpy()
+    pd.testing.assert_frame_equal(before[early], after[early])
+    assert not before[~early].equals(after[~early])
+
+
+def test_lags_use_sales_that_ended_before_the_cutoff_only(rows: pd.DataFrame) -> None:
+    data = level.training_set(rows, _target(rows))
+    lift = pd.Series(data.lift, index=rows.index)
+    for i in rows.sample(25, random_state=1).index:
+        row = rows.loc[i]
+        same = (rows.sku_id == row.sku_id) & (rows.region_id == row.region_id) & (rows.ends_at <= row.cutoff_at)
+        expected = lift[same].mean() if same.any() else np.nan
+        assert data.frame.loc[i, "lag_mean_lift"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_elasticity_is_found_and_a_fixed_price_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    n = 3000
+    sales = np.repeat(np.arange(60), 50)
+    strength = rng.normal(0, 0.4, n)  # known at planning, and it moves the price
+    price = -0.2 + 0.1 * strength + rng.normal(0, 0.08, n)
+    category = rng.choice(["a", "b"], n)
+    slope = np.where(category == "a", -1.5, -2.5)
+    lift = 1.0 + strength + slope * price + rng.normal(0, 0.3, n)
+    controls = pd.DataFrame({"strength": strength, "category": category})
+    found = learn_response(controls, lift, price, sales, ["category"])
+    assert found.by_category["a"] == pytest.approx(-1.5, abs=0.25)
+    assert found.by_category["b"] == pytest.approx(-2.5, abs=0.25)
+    naive = np.polyfit(price, lift, 1)[0]
+    assert naive > -1.2  # the bias that the controls take away
+    fixed = learn_response(controls, lift, 0.3 * strength, sales, ["category"])
+    assert fixed.refused
+
+
+def test_simulated_shop_elasticities_have_the_planted_sign_and_order(rows: pd.DataFrame) -> None:
+    data = level.training_set(rows, _target(rows))
+    frame = data.frame[features.feature_names(True)]
+    found = learn_response(frame, data.lift, data.log_ratio, data.sales, features.CATEGORICAL)
+    assert -2.6 < found.pooled < -1.0  # planted: 1.5 to 2.6
+    assert found.by_category["electronics"] < found.by_category["travel"]
+
+
+def test_backtest_beats_the_seed_model_and_text_helps(rows: pd.DataFrame) -> None:
+    report = backtest.backtest(rows, _target(rows), with_text=True, seed=1)
+    metrics = report.metrics()
+    assert metrics["wape_model"] < 0.85 * metrics["wape_linear"]
+    assert metrics["wape_model"] < metrics["wape_last_sale"]
+    assert metrics["wape_model"] < metrics["wape_proportional"]
+    assert metrics["wape_model"] < metrics["wape_model_without_text"]
+    assert 0.7 < metrics["coverage_model"] < 0.92
+    assert backtest.gate(metrics)["passed"]
+    assert not backtest.gate(metrics, {"wape_model": 0.5 * metrics["wape_model"]})["passed"]
+    held_out = set(report.forecasts.campaign_id)
+    assert held_out == set(rows.campaign_id[level.training_set(rows, _target(rows)).order >= 20])
+
+
+def test_gate_refuses_a_poor_model() -> None:
+    good = {
+        "wape_model": 0.3,
+        "wape_linear": 0.5,
+        "wape_last_sale": 0.5,
+        "wape_proportional": 0.5,
+        "coverage_model": 0.8,
+    }
+    assert backtest.gate(good)["passed"]
+    assert backtest.gate(good | {"wape_model": 0.6})["reasons"]
+    assert backtest.gate(good | {"coverage_model": 0.6})["reasons"] == ["the 80 % interval covers 0.60"]
+    assert not backtest.gate({})["passed"]
+
+
+def test_same_seed_same_files_and_a_loaded_model_forecasts_the_same(rows: pd.DataFrame, tmp_path: Path) -> None:
+    some = rows[rows.campaign_id.isin(sorted(rows.campaign_id.unique())[:14])].reset_index(drop=True)
+    data = level.training_set(some, _target(some))
+    for name in "ab":
+        heads.save(level.fit(data, with_text=True, seed=3), tmp_path / name)
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    fitted = level.fit(data, with_text=True, seed=3)
+    loaded = heads.load(tmp_path / "a")
+    pd.testing.assert_frame_equal(fitted.forecast(data.frame), loaded.forecast(data.frame))
+    forecast = loaded.forecast(data.frame)
+    assert (forecast.p10 <= forecast.p50).all()
+    assert (forecast.p50 <= forecast.p90).all()
+    (tmp_path / "a" / "head_p50.txt").write_text("tampered", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"head_p50\.txt"):
+        heads.load(tmp_path / "a")
+
+
+def test_a_lower_price_never_lowers_demand(rows: pd.DataFrame) -> None:
+    data = level.training_set(rows, _target(rows))
+    fitted = level.fit(data, with_text=True, seed=3)
+    cheap = fitted.forecast(data.frame.assign(log_price_ratio=np.log(0.7)))
+    dear = fitted.forecast(data.frame.assign(log_price_ratio=np.log(0.9)))
+    assert (cheap.p50 >= dear.p50).all()
+
+
+def test_linear_baseline_learns_by_gradient_descent(rows: pd.DataFrame) -> None:
+    model = linear.train(rows, _target(rows))
+    assert all(b <= a + 1e-9 for a, b in zip(model.losses, model.losses[1:], strict=False))
+    assert model.losses[-1] < 0.8 * model.losses[0]
+    x = np.column_stack([linear.inputs(rows), np.ones(len(rows))])
+    exact = x @ np.linalg.lstsq(x, _target(rows), rcond=None)[0]
+    assert model.losses[-1] == pytest.approx(((exact - _target(rows)) ** 2).mean(), rel=0.02)
+    again = linear.train(rows, _target(rows))
+    assert np.array_equal(model.weights, again.weights)
+
+
+def test_text_can_be_left_out() -> None:
+    assert not [name for name in features.feature_names(False) if name.startswith("text_")]
+    assert len(features.feature_names(True)) > len(features.feature_names(False))
