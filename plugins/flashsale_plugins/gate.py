@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from flashsale.coerce import Faults
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROW = "__row__"
 

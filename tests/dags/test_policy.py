@@ -1,0 +1,100 @@
+"""What every DAG must be: found, documented, tagged, owned, retried, and light to parse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXPECTED = {
+    "ingest_raw_events",
+    "process_social_text",
+    "build_features",
+    "train_text_model",
+    "train_demand_model",
+    "post_sale",
+}
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    os.environ["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("airflow"))
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROOT / "dags")
+    os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    return BundleDagBag(dag_folder=str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags")
+
+
+def test_the_bag_is_what_the_design_says(bag: Any) -> None:
+    assert bag.import_errors == {}
+    assert set(bag.dags) == EXPECTED
+    assert {p.stem for p in (ROOT / "dags").glob("*.py")} == EXPECTED
+
+
+@pytest.mark.parametrize("dag_id", sorted(EXPECTED))
+def test_policy(bag: Any, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
+    assert Path(dag.fileloc).stem == dag_id
+    assert dag.doc_md and dag.doc_md.startswith("###")
+    assert dag.tags and dag.max_active_runs == 1 and dag.catchup is False
+    for task in dag.tasks:
+        assert task.owner == "flashsale", task.task_id
+        assert task.retries >= 1, task.task_id
+        waits_for_a_person = task.task_type == "HITLOperator"
+        assert (task.execution_timeout is None) == waits_for_a_person, task.task_id
+
+
+@pytest.mark.parametrize("dag_id", ["ingest_raw_events", "train_text_model", "train_demand_model"])
+def test_timed_dags_have_an_interval(bag: Any, dag_id: str) -> None:
+    assert type(bag.dags[dag_id].timetable).__name__ == "CronDataIntervalTimetable"
+
+
+@pytest.mark.parametrize("dag_id", ["process_social_text", "build_features", "post_sale"])
+def test_the_others_are_started_by_assets(bag: Any, dag_id: str) -> None:
+    assert "Asset" in type(bag.dags[dag_id].timetable).__name__
+
+
+def test_no_review_is_approved_by_default(bag: Any) -> None:
+    reviews = [t for d in bag.dags.values() for t in d.tasks if t.task_type == "HITLOperator"]
+    assert {t.task_id for t in reviews} == {"review", "answer.approval"}
+    assert all(t.defaults is None for t in reviews)
+
+
+def test_pools_of_the_dags_exist(bag: Any) -> None:
+    from flashsale.local.airflow_api import POOLS
+    from flashsale_plugins.dag_parts import POOL_SLOTS
+
+    assert {str(p): v for p, v in POOL_SLOTS.items()} == POOLS
+    assert {t.pool for d in bag.dags.values() for t in d.tasks} <= {"default_pool", *POOLS}
+
+
+def test_parsing_a_dag_imports_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "pyspark", "mlflow", "great_expectations", "pandas", "ml"]
+    script = (
+        "import sys, runpy\n"
+        "sys.path[:0] = ['dags', 'plugins', '.']\n"
+        "import airflow.sdk, airflow.providers.standard.operators.hitl\n"
+        "before = set(sys.modules)\n"
+        f"[runpy.run_path(f'dags/{{d}}.py') for d in {sorted(EXPECTED - {'process_social_text'})!r}]\n"
+        f"print([m for m in {heavy!r} if m in sys.modules and m not in before])"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]", time.monotonic() - began
+
+
+def test_importing_a_dag_twice_gives_the_same_dag(bag: Any) -> None:
+    """No `now()`, no random value: the serialized form is the same, or every parse would be a new version."""
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    again = BundleDagBag(dag_folder=str(ROOT / "dags"), bundle_path=ROOT / "dags", bundle_name="dags")
+    for dag_id in EXPECTED:
+        assert DagSerialization.to_dict(again.dags[dag_id]) == DagSerialization.to_dict(bag.dags[dag_id])
