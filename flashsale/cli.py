@@ -46,9 +46,11 @@ def _refresh_decisions(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _serve_text(args: argparse.Namespace) -> dict[str, Any]:
-    from flashsale.text_serving import serve
+    from pathlib import Path
 
-    return serve(_lake(), args.model)
+    from flashsale.text_serving import model_version, serve
+
+    return serve(_lake(), model_version(Path(args.model)))
 
 
 def _doctor(args: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,10 +13,16 @@ from flashsale.lake import Lake
 from flashsale.warehouse_load import SERVED
 
 
-def scored_versions(lake: Lake) -> list[str]:
-    """Model versions that have scored texts, in order."""
-    found = lake.partitions("text/scored", depth=2)
-    return sorted({name.split("/")[0].removeprefix("model_version=") for name in found})
+def model_version(folder: Path) -> str:
+    """Name of a fetched model version in tables and paths: its label and the run that made it.
+
+    The run is part of it, because a registry that is made anew starts again at version 1.
+    """
+    path = folder / "version.json"
+    if not path.is_file():
+        raise InputError(f"model folder {folder.name}", "has no version.json", "fetch it: python -m ml registry fetch")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return f"{found['label']}-{found['run_id'][:8]}"
 
 
 def serve(lake: Lake, version: str) -> dict[str, Any]:
@@ -23,9 +31,5 @@ def serve(lake: Lake, version: str) -> dict[str, Any]:
     if not days:
         raise InputError("text scores", f"version {version} has scored nothing", "run process_social_text first")
     done = lake.write(SERVED, "scope=current", pa.table({"model_version": [version]}))
-    return {
-        "model_version": version,
-        "days": len(days),
-        "texts": sum(m.rows for m in days.values()),
-        "moved": done.changed,
-    }
+    texts = sum(m.rows for m in days.values())
+    return {"model_version": version, "days": len(days), "texts": texts, "moved": done.changed}

@@ -1,0 +1,40 @@
+"""The one place that builds a Spark session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).parents[1]
+
+
+def build_session(name: str) -> SparkSession:
+    """A session for a job; master and resources are the submitter's, these settings are ours.
+
+    Python workers run this interpreter: Spark would take `python3` from the PATH, which may lack our packages.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    builder = SparkSession.builder.appName(name)
+    if "spark.master" not in _submitted():
+        builder = builder.master(os.environ.get("FLASHSALE_SPARK_MASTER", "local[*]"))
+    return (
+        builder.config("spark.ui.enabled", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", os.environ.get("FLASHSALE_SHUFFLE_PARTITIONS", "4"))
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", "20000")
+        .config("spark.executorEnv.PYTHONPATH", str(ROOT))
+        .config("spark.executorEnv.OMP_NUM_THREADS", "1")
+        .getOrCreate()
+    )
+
+
+def _submitted() -> set[str]:
+    """Settings that came with `spark-submit`."""
+    from pyspark import SparkConf
+
+    return {key for key, _ in SparkConf().getAll()}
