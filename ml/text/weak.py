@@ -1,9 +1,9 @@
 """Weak labels: purchase intent and demand spans from readable rules, for sentences that nobody labelled so.
 
-No public corpus that the platform may ship carries these two labels in Chinese and English, so a table of rules
-(`rules/zh.yaml`, `rules/en.yaml`) writes them on real sentences. They are noisy by construction: a model trained
-on them learns the rules and, through its encoder, some of what the rules meant. Scores against them measure
-agreement with the rules, not with people, and the model card says so.
+No public corpus that the platform may ship carries these two labels in Chinese and English, so a table of
+rules (`rules/zh.yaml`, `rules/en.yaml`) writes them on real sentences. They are noisy by construction: a
+model trained on them learns the rules and, through its encoder, some of what the rules meant. Scores against
+them measure agreement with the rules, not with people, and the model card says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 
 import yaml
 
-from flashsale.corpora.normal import normal_text
 from flashsale.errors import InputError
 
 RULES = Path(__file__).parent / "rules"
@@ -48,7 +47,8 @@ def load_rules(language: str) -> Rules:
     intent, spans = table["intent"], table["spans"]
     separator = r"\s+" if chinese else r";\s*"
     words = [word for line in spans["words"] for word in re.split(separator, line.strip()) if word]
-    longest_first = "|".join(re.escape(word) for word in sorted(set(words), key=lambda word: (-len(word), word)))
+    ordered = sorted(set(words), key=lambda word: (-len(word), word))
+    longest_first = "|".join(map(re.escape, ordered))
     return Rules(
         wanted=_any(intent["patterns"], chinese),
         unwanted=_any(intent["negations"], chinese),
@@ -85,8 +85,8 @@ def purchase_intent(text: str, language: str) -> int:
 def demand_spans(text: str, language: str) -> list[tuple[int, int]]:
     """Return (start, end) character offsets in `text`, ascending and apart.
 
-    Spans that touch, or that only blanks part, are one: the tags `O` and `P` cannot tell them apart
-   . `text` is in normal form, where lower case keeps every offset.
+     Spans that touch, or that only blanks part, are one: the tags `O` and `P` cannot tell them apart
+    . `text` is in normal form, where lower case keeps every offset.
     """
     rules, lowered = load_rules(language), _lower(text)
     found = [match.span() for match in rules.words.finditer(lowered)]
@@ -117,8 +117,3 @@ def _is_phrase(phrase: str, rules: Rules) -> bool:
 def _lower(text: str) -> str:
     """Lower case, character by character, so that offsets stay (`İ` alone would become two)."""
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
-
-
-def in_normal_form(text: str) -> bool:
-    """Whether offsets found in `text` may be used as they are."""
-    return normal_text(text) == text

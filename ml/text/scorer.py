@@ -1,0 +1,237 @@
+"""The text model as it is served: one file that needs no other of this repository.
+
+MLflow runs this script as a model's code ("models from code"), on Spark executors too, so it imports the
+standard library and public packages only. A model folder holds `model.safetensors`, `config.json`,
+`tokenizer.json`, `labels.json` and `manifest.json` with the SHA-256 of each; nothing is unpickled.
+
+Tags are `O` and `P` on word pieces (a piece that continues a Latin word takes its word's tag); a span is a
+run of `P`, given as character offsets of the text as it came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import BertConfig, BertModel
+
+WEIGHTS, CONFIG, TOKENIZER, LABELS = "model.safetensors", "config.json", "tokenizer.json", "labels.json"
+MANIFEST = "manifest.json"
+COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
+_TOKEN_BUDGET = 4096
+_DECIMALS = 4
+
+
+class TextNetwork(nn.Module):
+    """A BERT encoder with two sentence heads (sentiment, intent) and a token head (`O`/`P`).
+
+    Before the heads, vectors are centred and scaled by constants measured on training sentences: those of
+    contrastive encoders crowd in a narrow cone (Mu and Viswanath 2018), where a fresh head learns slowly.
+    """
+
+    sentence_centre: torch.Tensor
+    sentence_scale: torch.Tensor
+    piece_centre: torch.Tensor
+    piece_scale: torch.Tensor
+
+    def __init__(self, config: BertConfig, *, sentiments: int = 3, tags: int = 2) -> None:
+        super().__init__()
+        self.encoder = BertModel(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.sentiment = nn.Linear(config.hidden_size, sentiments)
+        self.intent = nn.Linear(config.hidden_size, 1)
+        self.tags = nn.Linear(config.hidden_size, tags)
+        for name in ("sentence", "piece"):
+            self.register_buffer(f"{name}_centre", torch.zeros(config.hidden_size))
+            self.register_buffer(f"{name}_scale", torch.ones(config.hidden_size))
+
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits for ids and mask of shape (batch, pieces): (batch, 3), (batch,), (batch, pieces, 2)."""
+        states, pooled = self.represent(ids, mask)
+        pooled = self.dropout((pooled - self.sentence_centre) / self.sentence_scale)
+        states = self.dropout((states - self.piece_centre) / self.piece_scale)
+        return self.sentiment(pooled), self.intent(pooled).squeeze(-1), self.tags(states)
+
+    def represent(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """States (batch, pieces, hidden) and their mean over pieces (batch, hidden), as multilingual-e5 was
+        trained (Wang et al. 2024).
+        """
+        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        return states, (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def piece_bounds(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[int, int, bool]]:
+    """Return (start, end, first) a piece: its characters without blanks around, and whether it starts a word.
+
+    A piece starts a word unless it continues a run of Latin letters and digits. Special pieces and bare word
+    marks come back empty (start = end) and start nothing.
+    """
+    bounds = []
+    for start, end in offsets:
+        while start < end and text[start].isspace():
+            start += 1
+        while end > start and text[end - 1].isspace():
+            end -= 1
+        continues = start > 0 and _latin(text[start - 1]) and start < end and _latin(text[start])
+        bounds.append((start, end, start < end and not continues))
+    return bounds
+
+
+def spans_of(
+    text: str, bounds: Sequence[tuple[int, int, bool]], tags: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return the (start, end) runs of `P` (tag 1); runs that only blanks part are one."""
+    spans: list[tuple[int, int]] = []
+    current = 0
+    for (start, end, first), tag in zip(bounds, tags, strict=True):
+        if start == end:
+            continue
+        current = tag if first else current
+        if current != 1:
+            continue
+        if spans and not text[spans[-1][1] : start].strip():
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 pays: on CUDA from Ampere on, on a CPU with the instructions for it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text() if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def check_manifest(folder: Path) -> dict[str, str]:
+    """Return the manifest of a model folder after checking every file's hash. Raises ValueError."""
+    manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, digest in manifest.items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{name} in {folder} is not what was saved; fetch the model again")
+    return manifest
+
+
+class Scorer:
+    """A loaded text model: texts in, sentiment, intent and spans out.
+
+    Args:
+        folder: a model folder; its hashes are checked.
+        threads: CPU threads; None leaves PyTorch's setting alone.
+        precision: `fp32`, `bf16`, or `auto` (bf16 where the processor has instructions for it).
+    """
+
+    def __init__(self, folder: Path, *, threads: int | None = None, precision: str = "auto") -> None:
+        check_manifest(folder)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+        self.sentiments: list[str] = labels["sentiment"]
+        self.max_tokens = int(labels["max_tokens"])
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.bf16 = precision == "bf16" or (precision == "auto" and fast_bf16(self.device))
+        self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(self.max_tokens)
+        config = BertConfig.from_json_file(str(folder / CONFIG))
+        self.pad = int(config.pad_token_id or 0)
+        network = TextNetwork(config, sentiments=len(self.sentiments), tags=len(labels["tags"]))
+        network.load_state_dict(load_file(str(folder / WEIGHTS)))
+        self.network = network.eval().to(self.device)
+
+    def score(self, texts: Sequence[str | None]) -> pd.DataFrame:
+        """Return one row a text, in order, with the columns of `COLUMNS`.
+
+        `sentiment` is the likeliest class, `p_*` are probabilities to four decimals, `spans` is JSON:
+        `[{"start": 0, "end": 2, "text": "…"}]` with character offsets. A text that is null or blank has
+        null scores and no spans. Equal texts are scored once.
+        """
+        distinct = list(dict.fromkeys(text for text in texts if text and text.strip()))
+        scored: dict[str, tuple[Any, ...]] = {}
+        for batch in self._batches(distinct):
+            scored.update(self._score_batch(batch))
+        blank = (None, None, None, None, None, "[]")
+        frame = pd.DataFrame([scored.get(text or "", blank) for text in texts], columns=list(COLUMNS))
+        numbers = [column for column in COLUMNS if column.startswith("p_")]
+        frame[numbers] = frame[numbers].astype("float64")
+        return frame.astype({"sentiment": "object", "spans": "object"})
+
+    def _batches(self, texts: list[str]) -> Iterator[list[tuple[str, Any]]]:
+        """Texts with their encodings, longest first, filled up to a budget of pieces with padding counted."""
+        encoded = list(zip(texts, self.tokenizer.encode_batch(texts), strict=True)) if texts else []
+        encoded.sort(key=lambda pair: (-len(pair[1].ids), pair[0]))
+        batch: list[tuple[str, Any]] = []
+        for pair in encoded:
+            if batch and (len(batch) + 1) * len(batch[0][1].ids) > _TOKEN_BUDGET:
+                yield batch
+                batch = []
+            batch.append(pair)
+        if batch:
+            yield batch
+
+    def _score_batch(self, batch: list[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        width = len(batch[0][1].ids)
+        ids = torch.full((len(batch), width), self.pad)
+        mask = torch.zeros((len(batch), width), dtype=torch.long)
+        for row, (_, encoding) in enumerate(batch):
+            ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids)
+            mask[row, : len(encoding.ids)] = 1
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            sentiment, intent, tags = self.network(ids.to(self.device), mask.to(self.device))
+        shares = _rounded(torch.softmax(sentiment.float(), -1))
+        intents = _rounded(torch.sigmoid(intent.float()))
+        marks = tags.argmax(-1).cpu().numpy()
+        for row, (text, encoding) in enumerate(batch):
+            spans: list[tuple[int, int]] = []
+            if marks[row, : len(encoding.ids)].any():
+                bounds = piece_bounds(text, encoding.offsets)
+                spans = spans_of(text, bounds, marks[row, : len(bounds)].tolist())
+            found = [{"start": start, "end": end, "text": text[start:end]} for start, end in spans]
+            label = self.sentiments[int(shares[row].argmax())]
+            written = json.dumps(found, ensure_ascii=False)
+            yield text, (label, *shares[row].tolist(), float(intents[row]), written)
+
+
+class ServedScorer(PythonModel):
+    """The MLflow face of `Scorer`: a frame with a column `text` in, the columns of `COLUMNS` out."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the model folder logged as the artifact `model`."""
+        self.scorer = Scorer(Path(context.artifacts["model"]))
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Score `model_input["text"]`; `params["threads"]` sets the CPU threads."""
+        if params and params.get("threads"):
+            torch.set_num_threads(int(params["threads"]))
+        texts = model_input["text"]
+        scored = self.scorer.score([text if isinstance(text, str) else None for text in texts])
+        scored.index = texts.index
+        return scored
+
+
+def _latin(char: str) -> bool:
+    return char.isalnum() and ord(char) < 0x250
+
+
+def _rounded(values: torch.Tensor) -> NDArray[np.float64]:
+    return np.asarray(np.round(values.cpu().double().numpy(), _DECIMALS), dtype=np.float64)
+
+
+set_model(ServedScorer())
