@@ -59,8 +59,12 @@ def read_texts(spark: SparkSession, lake: Lake, found: dict[str, list[Manifest]]
     for stream, manifests in found.items():
         if manifests:
             frame = spark.read.parquet(*[lake.address(m) for m in manifests])
-            counts = [F.col(c) if c in STREAMS[stream] else F.lit(0).cast("long").alias(c) for c in ("likes", "reposts")]
-            frames.append(frame.select("event_id", "event_at", F.lit(stream).alias("stream"), "sku_id", *counts, "text"))
+            counts = [
+                F.col(c) if c in STREAMS[stream] else F.lit(0).cast("long").alias(c) for c in ("likes", "reposts")
+            ]
+            frames.append(
+                frame.select("event_id", "event_at", F.lit(stream).alias("stream"), "sku_id", *counts, "text")
+            )
     whole = frames[0]
     for frame in frames[1:]:
         whole = whole.unionByName(frame)

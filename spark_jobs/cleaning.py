@@ -7,6 +7,7 @@ so no text can stall a job.
 from __future__ import annotations
 
 import html
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,18 @@ def rules() -> tuple[Rule, ...]:
     )
 
 
+def _nfkc(texts: pa.Array) -> pa.Array:
+    """Unicode form NFKC of the texts that are not plain ASCII.
+
+    Arrow's own kernel decomposes whatever form it is asked for (as of pyarrow 25), so Python's is used.
+    """
+    marked = pc.invert(pc.string_is_ascii(texts))
+    if not pc.any(marked).as_py():
+        return texts
+    composed = [unicodedata.normalize("NFKC", t) for t in texts.filter(marked).to_pylist()]
+    return pc.replace_with_mask(texts, marked, pa.array(composed, pa.string()))
+
+
 def _unescape(texts: pa.Array) -> pa.Array:
     """HTML entities to characters; only texts that hold an ampersand and a semicolon are touched."""
     marked = pc.fill_null(pc.match_substring_regex(texts, r"&[a-zA-Z#][a-zA-Z0-9]{1,30};"), False)
@@ -83,7 +96,7 @@ def clean_texts(texts: pa.Array) -> pa.RecordBatch:
     """
     given = pc.fill_null(texts.cast(pa.string()), "")
     too_long = pc.greater(pc.utf8_length(given), MAX_CHARACTERS)
-    now = _unescape(pc.utf8_normalize(pc.if_else(too_long, "", given), form="NFKC"))
+    now = _unescape(_nfkc(pc.if_else(too_long, "", given)))
     masked: dict[str, pa.Array] = {}
     for rule in rules():
         if rule.mask is not None:
