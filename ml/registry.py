@@ -64,6 +64,7 @@ class Candidate:
         card: the model card, Markdown.
         input_example, output_example: a few rows in and out; the signature is inferred from them.
         requirements: packages that the script needs, as `name==version`.
+        inference_params: parameters that `predict` takes, with their defaults; MLflow ignores others.
         params, metrics, tags: as MLflow takes them; `digests`: a content hash a data set, by its name.
         files: further files kept with the run (evaluation tables, pictures).
     """
@@ -76,6 +77,7 @@ class Candidate:
     input_example: pd.DataFrame
     output_example: pd.DataFrame
     requirements: Sequence[str]
+    inference_params: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -145,7 +147,9 @@ def register_candidate(candidate: Candidate) -> Version:
             name="model",
             python_model=str(candidate.script),
             artifacts={"model": str(candidate.folder)},
-            signature=infer_signature(candidate.input_example, candidate.output_example),
+            signature=infer_signature(
+                candidate.input_example, candidate.output_example, dict(candidate.inference_params) or None
+            ),
             input_example=candidate.input_example,
             pip_requirements=list(candidate.requirements),
         )

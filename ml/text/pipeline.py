@@ -71,7 +71,8 @@ def train_model(
         judged = _judge(folder, sets)
         verdict = evaluate.gate(judged.ours, judged.baseline, judged.champion)
         summary: dict[str, Any] = {
-            "candidate": None,
+            "candidate": CANDIDATE,
+            "version": None,
             "run_id": None,
             "metrics": judged.ours,
             "baseline": judged.baseline,
@@ -83,7 +84,7 @@ def train_model(
             card = _card(config, history, judged, verdict, sets, base)
             files = _evidence(Path(scratch), sets["test"], judged, history)
             version = _register(config, folder, files, card, judged, verdict, sets, history, base)
-            summary |= {"candidate": version.version, "run_id": version.run_id, "model_uri": version.uri}
+            summary |= {"version": version.version, "run_id": version.run_id, "model_uri": version.uri}
     summary["training"]["seconds"] = round(history.seconds, 1)
     summary["seconds"] = round(time.monotonic() - began, 1)
     return summary
@@ -178,6 +179,7 @@ def _register(
             input_example=example,
             output_example=scored,
             requirements=registry.requirements_of(*packages),
+            inference_params={"threads": 0},
             params={**config.model_dump(), "seed": settings().seed, "base": base.name},
             metrics={**judged.ours, **{f"tfidf.{k}": v for k, v in judged.baseline.items()}},
             tags={

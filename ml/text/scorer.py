@@ -217,7 +217,7 @@ class ServedScorer(PythonModel):
         self.scorer = Scorer(Path(context.artifacts["model"]))
 
     def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Score `model_input["text"]`; `params["threads"]` sets the CPU threads."""
+        """Score `model_input["text"]`; `params["threads"]` above 0 sets the CPU threads."""
         if params and params.get("threads"):
             torch.set_num_threads(int(params["threads"]))
         texts = model_input["text"]
