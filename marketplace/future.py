@@ -146,7 +146,7 @@ def product_truth(world: World, sale: NextSale) -> pa.Table:
 
 
 def request(world: World, sale: NextSale) -> dict[str, Any]:
-    """The sale request as a mapping; budgets, space and supply bind a little at average demand."""
+    """The sale request as a mapping; budgets, supply and the space of one region bind a little."""
     rng = generator(world.size.seed, "request")
     middle = np.array([ladder[len(ladder) // 2] for ladder in sale.prices])
     listed, category = world.list_cents[sale.sku], world.category[sale.sku]
@@ -164,8 +164,8 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
     ).reshape(len(sale.sku), r)
     units = usual.sum(axis=1)
     supply = np.ceil(units * rng.uniform(0.9, 1.7, len(units))).astype(int)
-    stock_budget = 0.85 * float((world.cost_cents[sale.sku] * units).sum()) / 100
-    promotion = 0.9 * float(((listed - middle) * units).sum()) / 100
+    stock_budget = 0.5 * float((world.cost_cents[sale.sku] * units).sum()) / 100
+    promotion = 0.4 * float(((listed - middle) * units).sum()) / 100
     moment = [datetime.fromtimestamp(us / 1e6, UTC) for us in (world.size.end_us, *sale.slots_us)]
     return {
         "request_id": f"{moment[1]:%Y-%m-%d}-main",
@@ -180,7 +180,7 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
         "regions": [
             {
                 "region_id": name,
-                "capacity_units": int(np.ceil(1.05 * usual[:, i].sum())),
+                "capacity_units": int(np.ceil((0.5 if i == 1 else 1.0) * usual[:, i].sum())),
                 "min_service": 0.2 if i == 0 else 0.0,
             }
             for i, name in enumerate(world.region_ids)

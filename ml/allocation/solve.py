@@ -75,7 +75,7 @@ def _check_feasible(problem: Problem, choices: list[Choice]) -> None:
     for sku, choice in zip(problem.skus, choices, strict=True):
         if choice.units.sum() > sku.supply_units:
             raise InputError(
-                "sale request", f"minimum service asks for {int(choice.units.sum())} units, supply is {sku.supply_units}",
+                "sale request", f"minimum service asks for {int(choice.units.sum())}, supply is {sku.supply_units}",
                 "lower min_service of the regions or raise supply_units", field="min_service", row=sku.sku_id,
             )  # fmt: skip
     use = _total_use(problem, choices)

@@ -1,0 +1,101 @@
+"""Demand of every lawful action as correlated scenarios.
+
+The level head is asked once per promotion and start slot, the response head moves its answer to each price; rivals
+stand at the middle of their ladders (a joint choice model is a later step). Scenario shocks are shared: part by the
+whole sale, part by a SKU's regions, the rest by the cell alone, in the shares the model's errors showed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ml.allocation.problem import Action
+from ml.demand import features as ft
+from ml.demand.heads import LevelHeads
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+Z90 = 1.2815515655446004  # standard normal quantile at 0.9
+WIDEST = 3.5  # standard deviations a shock may go: beyond, the fitted quantiles say nothing
+
+
+@dataclass(frozen=True)
+class ActionDemand:
+    """Log quantiles p10, p50, p90 of units + 0.5 for one SKU, shape (actions, regions, 3)."""
+
+    sku_id: str
+    log_quantiles: Floats
+
+
+def action_demand(
+    heads: LevelHeads, rows: pd.DataFrame, history: pd.DataFrame, actions: dict[str, list[Action]], regions: list[str]
+) -> list[ActionDemand]:
+    """Demand quantiles of every SKU, action and region.
+
+    Args:
+        heads: the fitted model.
+        rows: `feat_demand` rows of the request, one a SKU and region.
+        history: past cells with `lift` (see `features.past_lifts`).
+        actions: lawful actions by SKU.
+        regions: order of the regions.
+    """
+    middle = {sku: sorted({a.price for a in own}) for sku, own in actions.items()}
+    asked = rows[rows["sku_id"].isin(list(actions)) & rows["region_id"].isin(regions)].copy()
+    asked["offer_price"] = [middle[sku][len(middle[sku]) // 2] for sku in asked["sku_id"]]
+    levels = _levels(heads, asked, history, actions)
+    listed = asked.groupby("sku_id")["list_price"].first()
+    category = asked.groupby("sku_id")["category"].first()
+    found = []
+    for sku, own in actions.items():
+        ratio = np.log(np.array([a.price for a in own]) / float(listed[sku]))
+        effect = heads.log_effect(np.array([category[sku]] * len(own)), ratio)
+        level = np.stack([levels[a.promo_type, a.starts_at].loc[[(sku, r) for r in regions]].to_numpy() for a in own])
+        found.append(ActionDemand(sku, np.asarray(level + effect[:, None, None], dtype=np.float64)))
+    return found
+
+
+def _levels(
+    heads: LevelHeads, asked: pd.DataFrame, history: pd.DataFrame, actions: dict[str, list[Action]]
+) -> dict[tuple[str, object], pd.DataFrame]:
+    """Log quantiles of units at list price by promotion and start, indexed by SKU and region."""
+    base = ft.base_units(asked)
+    index = pd.MultiIndex.from_frame(asked[["sku_id", "region_id"]])
+    out: dict[tuple[str, object], pd.DataFrame] = {}
+    for promo, slot in sorted({(a.promo_type, a.starts_at) for own in actions.values() for a in own}):
+        start = pd.Timestamp(slot)
+        rows = asked.assign(promo_type=promo, start_hour=start.hour, start_weekday=start.isoweekday())
+        level = heads.level(ft.design(rows, history)) + np.log(base)[:, None]
+        out[promo, slot] = pd.DataFrame(level, index=index)
+    return out
+
+
+def shocks(skus: int, regions: int, scenarios: int, correlation: dict[str, float], seed: int) -> Floats:
+    """Standard normal shocks with shares common to the sale and to a SKU, shape (skus, regions, scenarios)."""
+    rng = np.random.default_rng(seed)
+    sale, sku = float(correlation.get("sale", 0.0)), float(correlation.get("sku", 0.0))
+    cell = max(1.0 - sale - sku, 0.0)
+    drawn = (
+        np.sqrt(sale) * rng.standard_normal((1, 1, scenarios))
+        + np.sqrt(sku) * rng.standard_normal((skus, 1, scenarios))
+        + np.sqrt(cell) * rng.standard_normal((skus, regions, scenarios))
+    )
+    return np.asarray(np.clip(drawn, -WIDEST, WIDEST), dtype=np.float64)
+
+
+def scenarios(demand: list[ActionDemand], z: Floats) -> list[Ints]:
+    """Whole units by SKU, each of shape (actions, regions, scenarios); actions share their shocks.
+
+    Below the median a shock moves log demand by (p50 - p10) / 1.28 a unit, above it by (p90 - p50) / 1.28.
+    """
+    out = []
+    for own, shock in zip(demand, z, strict=True):
+        low, mid, high = (own.log_quantiles[:, :, k, None] for k in range(3))
+        spread = np.where(shock[None] < 0, mid - low, high - mid) / Z90
+        units = np.exp(mid + spread * shock[None]) - 0.5
+        out.append(np.maximum(np.rint(units), 0.0).astype(np.int64))
+    return out

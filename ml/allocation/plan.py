@@ -1,0 +1,176 @@
+"""From features, a model and a request to the rows of a plan; pure: frames in, frames out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from flashsale.request import SaleRequest
+from ml.allocation.explain import Facts, explain
+from ml.allocation.forecast import ActionDemand, action_demand, scenarios, shocks
+from ml.allocation.ladder import Ladder
+from ml.allocation.problem import Choice, Problem, Region, Sku, realised_profit
+from ml.allocation.solve import Solution, next_unit_value, solve
+from ml.demand.heads import LevelHeads
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SOLVED_ON, VALUED_ON = 300, 600  # scenarios; the second set is drawn anew
+NEARLY = 1e-6  # a multiplier above this share of money counts as binding
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan is made from: the request, its feature rows, past lifts, its lawful ladder, region costs."""
+
+    request: SaleRequest
+    rows: pd.DataFrame
+    history: pd.DataFrame
+    ladder: Ladder
+    shipping: dict[str, float]
+
+    @property
+    def regions(self) -> list[str]:
+        """Regions in the request's order."""
+        return [region.region_id for region in self.request.regions]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A solved plan with the demand it was solved on."""
+
+    problem: Problem
+    solution: Solution
+    demand: list[ActionDemand]
+
+
+def make_plan(inputs: Inputs, heads: LevelHeads, seed: int) -> Planned:
+    """Solve a request under one demand model; the same inputs and seed give the same plan."""
+    demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
+    drawn = scenarios(demand, _shocks(inputs, heads, SOLVED_ON, seed))
+    listed = inputs.rows.groupby("sku_id")["list_price"].first()
+    skus = [
+        Sku(
+            sku_id=ask.sku_id,
+            unit_cost=float(ask.unit_cost),
+            salvage_value=float(ask.salvage_value),
+            list_price=float(listed[ask.sku_id]),
+            supply_units=ask.supply_units,
+            actions=inputs.ladder.actions[ask.sku_id],
+            demand=wanted,
+        )
+        for ask, wanted in zip(inputs.request.skus, drawn, strict=True)
+    ]
+    regions = [
+        Region(ask.region_id, ask.capacity_units, inputs.shipping.get(ask.region_id, 0.0), ask.min_service)
+        for ask in inputs.request.regions
+    ]
+    stock, promotion = inputs.request.stock_budget, inputs.request.promotion_budget
+    problem = Problem(
+        skus, regions, None if stock is None else float(stock), None if promotion is None else float(promotion)
+    )
+    return Planned(problem, solve(problem), demand)
+
+
+def _shocks(inputs: Inputs, heads: LevelHeads, count: int, seed: int) -> Floats:
+    common = heads.notes.get("correlation", {})
+    return shocks(len(inputs.request.skus), len(inputs.request.regions), count, common, seed)
+
+
+def held_out_profit(inputs: Inputs, judge: LevelHeads, plans: list[Planned], seed: int) -> list[Floats]:
+    """Profit of several plans in the same new scenarios of one judging model, each of shape (scenarios,)."""
+    demand = action_demand(judge, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
+    drawn = scenarios(demand, _shocks(inputs, judge, VALUED_ON, seed + 1))
+    return [realised_profit(plan.problem, plan.solution.choices, drawn) for plan in plans]
+
+
+def plan_rows(inputs: Inputs, planned: Planned, twin: Planned | None) -> pd.DataFrame:
+    """The plan's rows, one a SKU and region in the request's order.
+
+    Args:
+        twin: the same request planned without text; what text changes is then said in the explanation.
+    """
+    records: list[dict[str, Any]] = []
+    for i, (sku, choice) in enumerate(zip(planned.problem.skus, planned.solution.choices, strict=True)):
+        action = sku.actions[choice.action]
+        quantiles = np.maximum(np.exp(planned.demand[i].log_quantiles[choice.action]) - 0.5, 0.0)
+        sales = planned.problem.tables[i].sales[choice.action, np.arange(len(choice.units)), choice.units]
+        following = next_unit_value(planned.problem, i, choice)
+        for r, region in enumerate(planned.problem.regions):
+            units = int(choice.units[r])
+            margin = (
+                (action.price - sku.salvage_value) * float(sales[r])
+                - float(planned.problem.tables[i].holding[r]) * units
+            )  # fmt: skip
+            binding = _binding(planned, i, r, float(following[r]))
+            facts = _facts(
+                inputs, planned, twin, i, r, choice, quantiles[r], float(sales[r]), float(following[r]), binding
+            )
+            records.append(
+                {
+                    "sku_id": sku.sku_id,
+                    "region_id": region.region_id,
+                    "allocate_units": units,
+                    "offer_price": action.price,
+                    "promo_type": action.promo_type,
+                    "starts_at": pd.Timestamp(action.starts_at),
+                    "ends_at": pd.Timestamp(action.starts_at) + pd.Timedelta(hours=inputs.request.duration_hours),
+                    "demand_p10": float(quantiles[r, 0]),
+                    "demand_p50": float(quantiles[r, 1]),
+                    "demand_p90": float(quantiles[r, 2]),
+                    "expected_sales": float(sales[r]),
+                    "expected_margin": margin,
+                    "shadow_price": max(float(following[r]), 0.0) if binding else 0.0,
+                    "binding_constraints": ",".join(binding),
+                    "explanation": explain(facts),
+                }
+            )
+    return pd.DataFrame(records)
+
+
+def _binding(planned: Planned, i: int, r: int, following: float) -> list[str]:
+    """Limits that keep this cell from one more unit that would pay."""
+    if following <= NEARLY:
+        return []
+    problem, solution = planned.problem, planned.solution
+    found = []
+    if solution.choices[i].units.sum() >= problem.skus[i].supply_units:
+        found.append("supply")
+    names = problem.limit_names
+    for k in (0, 1, 2 + r):
+        room = problem.limits[k] - solution.use[k]
+        step = problem.skus[i].unit_cost if k == 0 else 1.0
+        if solution.multipliers[k] > NEARLY or (k != 1 and room < step):
+            found.append(names[k])
+    return found
+
+
+def _facts(
+    inputs: Inputs, planned: Planned, twin: Planned | None, i: int, r: int, choice: Choice, quantiles: Floats,
+    sales: float, following: float, binding: list[str],
+) -> Facts:  # fmt: skip
+    sku, tables = planned.problem.skus[i], planned.problem.tables[i]
+    action = sku.actions[choice.action]
+    share = None
+    if twin is not None:
+        own = planned.demand[i].log_quantiles[choice.action, r, 1]
+        share = float(np.exp(own - twin.demand[i].log_quantiles[choice.action, r, 1]) - 1.0)
+    return Facts(
+        units=int(choice.units[r]),
+        price=action.price,
+        list_price=sku.list_price,
+        p10=float(quantiles[0]),
+        p50=float(quantiles[1]),
+        p90=float(quantiles[2]),
+        expected_sales=sales,
+        next_unit=following,
+        fractile=float(tables.holding[r] / max(float(tables.margin[choice.action]), 1e-9)),
+        bound_by=binding,
+        text_share=share,
+        currency=inputs.request.currency,
+    )

@@ -1,0 +1,207 @@
+"""Where plans come from and go to: the warehouse, the registry, the lake. No formula lives here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from flashsale import warehouse
+from flashsale.decision_tables import ALLOCATION_RECOMMENDATIONS
+from flashsale.errors import InputError
+from flashsale.lake import Commit, Lake
+from flashsale.request import SaleRequest, load_request
+from flashsale.settings import settings
+from ml.allocation.audit import audit_plan
+from ml.allocation.ladder import check_known, lawful_ladder
+from ml.allocation.plan import Inputs
+from ml.demand import features as ft
+from ml.demand import heads as hd
+from ml.demand import level, tables
+from ml.demand.cli import NAME
+
+DATASET = "decisions/allocation_recommendations"
+PROPOSED, APPROVED, REJECTED, PUBLISHED = "proposed", "approved", "rejected", "published"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The demand model with text and the one without, and the label of each."""
+
+    with_text: hd.LevelHeads
+    without_text: hd.LevelHeads
+    labels: dict[bool, str]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything a plan rests on, and the hash of it all."""
+
+    inputs: Inputs
+    models: Models
+    data_hash: str
+    text_model_version: str | None
+
+
+def lake() -> Lake:
+    """The platform's lake."""
+    return Lake(settings().lake_uri)
+
+
+def stored_request(request_id: str) -> SaleRequest:
+    """A request as it was ingested; InputError where there is none."""
+    table = lake().read("raw/sale_requests", [f"request_id={request_id}"])
+    return load_request(table["request_json"][0].as_py())
+
+
+def gather(request_id: str, model_uri: str | None = None) -> Sources:
+    """Read a request, its features, past sales and the models.
+
+    Args:
+        request_id: a stored request.
+        model_uri: demand model to use; by default the champion, or a fit on the spot where there is none.
+    """
+    request = stored_request(request_id)
+    check_known(request, _names("dim_products", "sku_id"), _names("dim_regions", "region_id"))
+    rows, asked_hash = tables.asked_rows(request_id)
+    learnt, learnt_hash = tables.learning_rows()
+    inputs = Inputs(
+        request, rows, past_lifts(learnt), lawful_ladder(request, lowest_prices(request, rows)), shipping_costs()
+    )
+    models = load_models(learnt, learnt_hash, model_uri)
+    marks = [request.canonical_json(), asked_hash, learnt_hash, models.labels[True], models.labels[False]]
+    digest = hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    version = warehouse.read("select max(model_version) as v from marts.fct_text_signals")["v"][0].as_py()
+    return Sources(inputs, models, digest, version)
+
+
+def past_lifts(learnt: pd.DataFrame) -> pd.DataFrame:
+    """Past cells with the column `lift`, as `features.past_lifts` reads them."""
+    lift = ft.log_lift(learnt["demand"].to_numpy(dtype=float), ft.base_units(learnt))
+    return learnt.assign(lift=lift)
+
+
+def load_models(learnt: pd.DataFrame, digest: str, model_uri: str | None) -> Models:
+    """The champion (or the given model) and its twin, which is fitted on the spot with or without text."""
+    from ml import registry
+
+    found = registry.resolve(model_uri) if model_uri else registry.champion(NAME)
+    data = level.training_set(learnt, learnt["demand"].to_numpy(dtype=float))
+    known: dict[bool, hd.LevelHeads] = {}
+    labels: dict[bool, str] = {}
+    if found is not None:
+        heads = hd.load(registry.fetch(found.uri) / "artifacts" / "model")
+        text = bool(heads.notes.get("with_text", True))
+        known[text], labels[text] = heads, found.label
+    for text in (True, False):
+        if text not in known:
+            known[text] = level.fit(data, with_text=text, seed=settings().seed)
+            labels[text] = f"unregistered-{'text' if text else 'plain'}-{digest[:8]}"
+    return Models(known[True], known[False], labels)
+
+
+def lowest_prices(request: SaleRequest, rows: pd.DataFrame) -> dict[str, float]:
+    """Lowest price a unit of each SKU over the look-back days before the plan's cutoff."""
+    cutoff = pd.to_datetime(rows["cutoff_at"], utc=True).min()
+    since = cutoff - pd.Timedelta(days=request.price_lookback_days)
+    table = warehouse.read(
+        "select sku_id, min(unit_price) as lowest from marts.fct_orders"
+        " where ordered_at >= ? and ordered_at < ? group by sku_id",
+        [since.to_pydatetime(), cutoff.to_pydatetime()],
+    )
+    return {row["sku_id"]: float(row["lowest"]) for row in table.to_pylist()}
+
+
+def shipping_costs() -> dict[str, float]:
+    """Cost of sending one unit to each region."""
+    table = warehouse.read("select region_id, shipping_cost from marts.dim_regions")
+    return {row["region_id"]: float(row["shipping_cost"]) for row in table.to_pylist()}
+
+
+def list_prices() -> dict[str, float]:
+    """List price of each SKU."""
+    table = warehouse.read("select sku_id, list_price from marts.dim_products")
+    return {row["sku_id"]: float(row["list_price"]) for row in table.to_pylist()}
+
+
+def _names(table: str, column: str) -> set[str]:
+    return set(warehouse.read(f"select {column} from marts.{table}")[column].to_pylist())
+
+
+def read_plan(plan_id: str) -> pd.DataFrame:
+    """A stored plan's rows; InputError where there is none."""
+    table = lake().read(DATASET, [f"plan_id={plan_id}"])
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def status_of(plan_id: str) -> str | None:
+    """Status of a stored plan, None where there is none."""
+    manifest = lake().manifest(DATASET, f"plan_id={plan_id}")
+    if manifest is None:
+        return None
+    return str(lake().read_one(manifest, columns=["status"])["status"][0].as_py())
+
+
+def write_plan(plan_id: str, frame: pd.DataFrame) -> Commit:
+    """Commit a plan's rows, one partition a plan."""
+    ordered = frame.assign(offer_price=_decimals(frame["offer_price"]))
+    table = pa.Table.from_pandas(ordered, schema=ALLOCATION_RECOMMENDATIONS, preserve_index=False)
+    return lake().write(DATASET, f"plan_id={plan_id}", table.replace_schema_metadata(None))
+
+
+def _decimals(prices: pd.Series) -> list[Any]:
+    from decimal import Decimal
+
+    return [Decimal(f"{float(price):.2f}") for price in prices]
+
+
+def violations(frame: pd.DataFrame, request: SaleRequest) -> list[str]:
+    """`audit_plan` with prices from the warehouse."""
+    rows, _ = tables.asked_rows(request.request_id)
+    lowest, listed = lowest_prices(request, rows), list_prices()
+    prices = {sku: (listed[sku], lowest.get(sku, float("inf"))) for sku in listed}
+    return audit_plan(frame, request, prices)
+
+
+def decide(plan_id: str, decision: str, by: str, reason: str) -> pd.DataFrame:
+    """Record a planner's decision; the same decision twice changes nothing.
+
+    Raises:
+        InputError: where no person or reason is named, or another decision stands.
+    """
+    if not by.strip() or not reason.strip():
+        raise InputError(f"plan {plan_id}", "a decision needs a person and a reason", "give --by and --reason")
+    frame = read_plan(plan_id)
+    status = str(frame["status"].iloc[0])
+    if status == decision or (status == PUBLISHED and decision == APPROVED):
+        return frame
+    if status != PROPOSED:
+        raise InputError(f"plan {plan_id}", f"it was already {status}", "plan the request again on newer data")
+    decided = frame.assign(status=decision, decided_by=by, decided_at=pd.Timestamp(datetime.now(UTC)), reason=reason)
+    write_plan(plan_id, decided)
+    return decided
+
+
+def publish(plan_id: str) -> pd.DataFrame:
+    """Publish an approved plan after an audit; a rejected one is left as it is.
+
+    Raises:
+        InputError: where no decision was taken, or the plan breaks a limit.
+    """
+    frame = read_plan(plan_id)
+    status = str(frame["status"].iloc[0])
+    if status in (PUBLISHED, REJECTED):
+        return frame
+    if status != APPROVED:
+        raise InputError(f"plan {plan_id}", "nobody has approved it", "decide first, then publish")
+    faults = violations(frame, stored_request(str(frame["request_id"].iloc[0])))
+    if faults:
+        raise InputError(f"plan {plan_id}", "; ".join(faults[:5]), "plan the request again")
+    published = frame.assign(status=PUBLISHED)
+    write_plan(plan_id, published)
+    return published

@@ -1,0 +1,162 @@
+"""From features to a plan on the simulated shop: lawful, within limits, explained, and worth more with text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flashsale.errors import InputError
+from flashsale.request import load_request
+from ml.allocation.audit import audit_plan
+from ml.allocation.forecast import ActionDemand, scenarios, shocks
+from ml.allocation.ladder import check_known, lawful_ladder
+from ml.allocation.plan import Inputs, Planned, held_out_profit, make_plan, plan_rows
+from ml.allocation.problem import realised_profit
+from ml.allocation.store import past_lifts
+from ml.demand import level
+from ml.demand.unconstrain import CELL, unconstrain
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def inputs(shop: Any) -> Inputs:
+    cells = shop.performance.merge(shop.products[["sku_id", "category"]])
+    demand = unconstrain(cells, shop.hours)[[*CELL, "demand"]]
+    learnt = shop.features[shop.features.row_kind == "campaign"].merge(demand, on=CELL)
+    asked = shop.features[shop.features.row_kind == "request"]
+    lowest = asked.groupby("sku_id").lowest_price_30d.min().to_dict()
+    shipping = shop.regions.set_index("region_id").shipping_cost.to_dict()
+    return Inputs(shop.request, asked, past_lifts(learnt), lawful_ladder(shop.request, lowest), shipping)
+
+
+@pytest.fixture(scope="module")
+def plans(inputs: Inputs) -> tuple[dict[bool, Planned], list[np.ndarray]]:
+    learnt = inputs.history
+    data = level.training_set(learnt, learnt.demand.to_numpy(dtype=float))
+    heads = {text: level.fit(data, with_text=text, seed=SEED) for text in (True, False)}
+    made = {text: make_plan(inputs, heads[text], SEED) for text in heads}
+    return made, held_out_profit(inputs, heads[True], [made[True], made[False]], SEED)
+
+
+def _prices(inputs: Inputs) -> dict[str, tuple[float, float]]:
+    grouped = inputs.rows.groupby("sku_id")
+    return {sku: (float(own.list_price.iloc[0]), float(own.lowest_price_30d.min())) for sku, own in grouped}
+
+
+def test_plan_is_clean_and_nearly_optimal(inputs: Inputs, plans: Any) -> None:
+    planned = plans[0][True]
+    rows = plan_rows(inputs, planned, plans[0][False])
+    assert audit_plan(rows, inputs.request, _prices(inputs)) == []
+    assert len(rows) == len(inputs.request.skus) * len(inputs.request.regions)
+    assert planned.solution.gap < 0.01
+    assert planned.solution.multipliers.max() > 0  # the request's limits bind
+    assert rows.binding_constraints.str.len().max() > 0
+    assert (rows.demand_p10 <= rows.demand_p90).all()
+    assert rows.expected_margin.sum() == pytest.approx(planned.solution.value)
+    assert rows.explanation.str.contains("Send").all()
+    served = rows[rows.region_id == inputs.request.regions[0].region_id]
+    assert (served.allocate_units > 0).all()  # the first region asks for minimum service
+
+
+def test_text_is_worth_money_on_the_sealed_truth(inputs: Inputs, plans: Any, shop: Any) -> None:
+    """Both plans meet the true demand of the simulated next sale, which no model has seen."""
+    truth = shop.next_truth.assign(price=shop.next_truth.offer_price.astype(float))
+    mean = truth.set_index(["sku_id", "region_id", "price", "promo_type", "starts_at"]).mean_units
+    rng = np.random.default_rng(0)
+    demand = []
+    for sku in plans[0][True].problem.skus:
+        means = np.array(
+            [
+                [mean[sku.sku_id, r, a.price, a.promo_type, pd.Timestamp(a.starts_at)] for r in inputs.regions]
+                for a in sku.actions
+            ]
+        )
+        demand.append(rng.poisson(means[:, :, None], (*means.shape, 300)))
+    profit = {text: realised_profit(p.problem, p.solution.choices, demand).mean() for text, p in plans[0].items()}
+    assert profit[True] > 1.03 * profit[False] > 0
+    believed = plans[1][0].mean() - plans[1][1].mean()
+    assert believed > 0
+
+
+def test_audit_names_every_kind_of_fault(inputs: Inputs, plans: Any) -> None:
+    clean = plan_rows(inputs, plans[0][True], None)
+    sku = clean.sku_id[0]
+
+    def faults(**changes: Any) -> str:
+        rows = clean.copy()
+        rows["allocate_units"] = rows["allocate_units"].astype(float)
+        for column, value in changes.items():
+            rows.loc[0, column] = value
+        return "; ".join(audit_plan(rows, inputs.request, _prices(inputs)))
+
+    assert faults() == ""
+    assert "negative" in faults(allocate_units=-1.0)
+    assert "fractional" in faults(allocate_units=1.5)
+    crowd = faults(allocate_units=1e6)
+    assert f"supply of {sku}" in crowd
+    assert "space of" in crowd
+    assert "stock budget" in crowd
+    assert "not on the request's ladder" in faults(offer_price=1.23)
+    assert "not in the request" in faults(sku_id="sku-999")
+    assert "promotion" in faults(promo_type="lottery")
+    dear = {name: (listed, 1.0) for name, (listed, _) in _prices(inputs).items()}
+    assert "unlawful" in "; ".join(audit_plan(clean, inputs.request, dear))
+    many = clean.assign(expected_sales=1e6)
+    assert "promotion budget" in "; ".join(audit_plan(many, inputs.request, _prices(inputs)))
+
+
+def _request(prices: list[float]) -> Any:
+    return load_request(
+        {
+            "request_id": "r",
+            "currency": "CNY",
+            "start_slots": ["2026-11-11T00:00:00Z"],
+            "duration_hours": 24,
+            "regions": [{"region_id": "east", "capacity_units": 10}],
+            "skus": [{"sku_id": "a", "supply_units": 5, "unit_cost": 10, "prices": prices}],
+        }
+    )
+
+
+def test_unlawful_prices_leave_the_ladder_and_a_sku_without_any_is_refused() -> None:
+    ladder = lawful_ladder(_request([40, 50, 60]), {"a": 50.0})
+    assert [action.price for action in ladder.actions["a"]] == [40.0, 50.0]
+    assert ladder.dropped == [("a", 60.0, 50.0)]
+    with pytest.raises(InputError, match=r"row a.*39\.00"):
+        lawful_ladder(_request([40, 50]), {"a": 39.0})
+    assert len(lawful_ladder(_request([40]), {}).actions["a"]) == 1
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="field 'skus', row a"):
+        check_known(_request([40]), {"b"}, {"east"})
+    with pytest.raises(InputError, match="field 'regions', row east"):
+        check_known(_request([40]), {"a"}, {"west"})
+
+
+def test_scenarios_have_the_asked_quantiles_and_correlation() -> None:
+    z = shocks(2, 2, 20_000, {"sale": 0.1, "sku": 0.5}, seed=3)
+    flat = z.reshape(4, -1)
+    corr = np.corrcoef(flat)
+    assert corr[0, 1] == pytest.approx(0.6, abs=0.03)
+    assert corr[0, 2] == pytest.approx(0.1, abs=0.03)
+    quantiles = np.log(np.array([20.0, 40.0, 100.0]) + 0.5)
+    demand = [ActionDemand(name, np.tile(quantiles, (1, 2, 1))) for name in "ab"]
+    units = scenarios(demand, z)[0][0, 0]
+    assert np.quantile(units, [0.1, 0.5, 0.9]) == pytest.approx([20, 40, 100], rel=0.05)
+    assert np.array_equal(scenarios(demand, shocks(2, 2, 50, {}, 1))[0], scenarios(demand, shocks(2, 2, 50, {}, 1))[0])
+
+
+def test_same_inputs_same_plan(inputs: Inputs, plans: Any) -> None:
+    few = replace(inputs, request=inputs.request.model_copy(update={"skus": inputs.request.skus[:3]}))
+    actions = {s.sku_id: inputs.ladder.actions[s.sku_id] for s in few.request.skus}
+    few = replace(few, ladder=replace(inputs.ladder, actions=actions))
+    learnt = inputs.history
+    heads = level.fit(level.training_set(learnt, learnt.demand.to_numpy(dtype=float)), with_text=True, seed=SEED)
+    a, b = (plan_rows(few, make_plan(few, heads, 5), None) for _ in range(2))
+    pd.testing.assert_frame_equal(a, b)
