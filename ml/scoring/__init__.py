@@ -1,0 +1,1 @@
+"""Scoring finished sales: what happened against what would have happened without them."""
