@@ -19,7 +19,7 @@ def _lake() -> Any:
 
 
 def _load(_: argparse.Namespace) -> dict[str, Any]:
-    from flashsale.tables import DECISIONS
+    from flashsale.decision_tables import DECISIONS
     from flashsale.warehouse_load import load
 
     return load(_lake(), DECISIONS)

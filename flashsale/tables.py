@@ -42,9 +42,6 @@ SCORED_TEXTS = pa.schema(
     ]
 )
 
-#: Tables that `ml` publishes under `decisions/`, by name.
-DECISIONS: dict[str, pa.Schema] = {}
-
 
 def sql_type(kind: pa.DataType) -> str:
     """The type's name in DuckDB and PostgreSQL."""

@@ -24,7 +24,9 @@
 
 {# Rows 0 … n-1 in column `n`. #}
 {% macro numbers(n) -%}
-    {{ return(adapter.dispatch('numbers', 'flashsale')(n)) }}
+    {%- if target.type == 'postgres' -%}
+    (select cast(generate_series(0, {{ n }} - 1) as integer) as n)
+    {%- else -%}
+    (select cast(unnest(range({{ n }})) as integer) as n)
+    {%- endif -%}
 {%- endmacro %}
-{% macro default__numbers(n) -%}(select cast(unnest(range({{ n }})) as integer) as n){%- endmacro %}
-{% macro postgres__numbers(n) -%}(select cast(generate_series(0, {{ n }} - 1) as integer) as n){%- endmacro %}

@@ -72,7 +72,7 @@ def test_typed_sources_are_taken_as_they_are() -> None:
     typed = table(
         event_at=[datetime(2026, 1, 1, 10), datetime(2026, 1, 1, 11)],
         unit_price=[19.9, 5.0],
-        quantity=[2, 1],  # noqa: DTZ001
+        quantity=[2, 1],
         line_no=[1, 1],
         paid_amount=[Decimal("39.80"), Decimal("5.00")],
     )

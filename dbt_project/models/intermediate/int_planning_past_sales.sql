@@ -19,7 +19,7 @@ with past as (
         on
             plannings.sku_id = sales.sku_id
             and plannings.region_id = sales.region_id
-            and sales.ends_at <= plannings.cutoff_at
+            and plannings.cutoff_at >= sales.ends_at
 )
 
 select

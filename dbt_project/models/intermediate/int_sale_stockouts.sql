@@ -10,6 +10,6 @@ inner join {{ ref('stg_raw__stock_readings') }} as readings
         offers.sku_id = readings.sku_id
         and offers.region_id = readings.region_id
         and readings.on_hand = 0
-        and readings.read_at >= offers.starts_at
-        and readings.read_at < offers.ends_at
+        and offers.starts_at <= readings.read_at
+        and offers.ends_at > readings.read_at
 group by offers.campaign_id, offers.sku_id, offers.region_id

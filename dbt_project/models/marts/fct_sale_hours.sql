@@ -21,7 +21,7 @@ hours as (
         numbers.n as event_hour,
         offers.starts_at + numbers.n * interval '1 hour' as hour_start
     from offers
-    inner join {{ numbers(24 * 62) }} as numbers on numbers.n < offers.duration_hours
+    inner join {{ numbers(24 * 62) }} as numbers on offers.duration_hours > numbers.n
 ),
 
 sold as (

@@ -1,0 +1,11 @@
+select
+    campaign_id,
+    sku_id,
+    region_id,
+    units,
+    demand,
+    demand_p10,
+    demand_p90,
+    method,
+    is_censored
+from {{ ref('stg_decisions__unconstrained_demand') }}
