@@ -299,6 +299,13 @@ def fetch(model_uri: str) -> Path:
     return folder
 
 
+def model_folder(root: Path) -> Path:
+    """The folder that a candidate handed in, inside a fetched version; a plain model folder is itself."""
+    kept = root / "artifacts"
+    folders = [path for path in kept.iterdir() if path.is_dir()] if kept.is_dir() else []
+    return folders[0] if len(folders) == 1 else root
+
+
 def _version(entry: ModelVersion) -> Version:
     uri = f"models:/{entry.name}/{entry.version}"
     return Version(str(entry.name), str(entry.version), str(entry.run_id or ""), uri)

@@ -91,23 +91,21 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -
 
 
 def select(
-    examples: Sequence[Example], encoded: Sequence[Encoded], *, longest: int, rows: dict[str, int] | None
+    examples: Sequence[Example], encoded: Sequence[Encoded], rows: dict[str, int] | None
 ) -> list[Encoded]:
-    """Return encoded examples of fewer than `longest` pieces, at most `rows[language]` a language.
+    """Return the first `rows[language]` encoded examples of each language, or all for None.
 
-    `rows` None takes all. Taking short texts only is how the demo fits its minutes: a text that was cut at
-    `longest` is left out, for its label may rest on what was cut.
+    Lengths stay as they come: a model trained on short texts alone reads long ones badly (measured on
+    Chinese reviews: accuracy 0.84 up to 48 pieces, 0.63 above).
     """
-    taken = dict.fromkeys(rows or {}, 0)
+    if rows is None:
+        return list(encoded)
+    taken = dict.fromkeys(rows, 0)
     chosen = []
     for example, row in zip(examples, encoded, strict=True):
-        if len(row.ids) >= longest and rows is not None:
-            continue
-        if rows is not None:
-            if taken.get(example.language, 0) >= rows.get(example.language, 0):
-                continue
+        if taken.get(example.language, 0) < rows.get(example.language, 0):
             taken[example.language] += 1
-        chosen.append(row)
+            chosen.append(row)
     return chosen
 
 

@@ -97,7 +97,7 @@ def _encoded(
 
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     train = encode(sets["train"], tokenizer, config.max_tokens)
-    rows = select(sets["train"], train, longest=config.max_tokens, rows=config.rows)
+    rows = select(sets["train"], train, config.rows)
     return rows, encode(sets["valid"][: config.valid_rows], tokenizer, config.max_tokens)
 
 
@@ -139,7 +139,7 @@ def _champion(test: Sequence[Example]) -> evaluate.Metrics | None:
     holder = registry.champion(MODEL)
     if holder is None:
         return None
-    folder = registry.fetch(holder.uri) / "artifacts" / "model"
+    folder = registry.model_folder(registry.fetch(holder.uri))
     return evaluate.metrics(test, evaluate.predict(Scorer(folder), test))
 
 

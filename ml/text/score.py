@@ -121,7 +121,7 @@ def locate(model: str | None) -> tuple[Path, str]:
     given = Path(model) if model else None
     local = given is not None and given.is_dir()
     root = given if local and given is not None else registry.fetch(model or MODEL)
-    folder = root / "artifacts" / "model" if (root / "artifacts" / "model").is_dir() else root
+    folder = registry.model_folder(root)
     if not (folder / MANIFEST).is_file():
         raise InputError(
             f"model {model}", "the folder holds no text model", "name one that `text train` wrote"

@@ -216,7 +216,9 @@ class ServedScorer(PythonModel):
         """Load the model folder logged as the artifact `model`."""
         self.scorer = Scorer(Path(context.artifacts["model"]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Score `model_input["text"]`; `params["threads"]` above 0 sets the CPU threads."""
         if params and params.get("threads"):
             torch.set_num_threads(int(params["threads"]))
