@@ -94,8 +94,30 @@ ALLOCATION_RECOMMENDATIONS = pa.schema(
     ]
 )
 
+#: One row per plan: its totals, its certificate, and what text was worth to it.
+ALLOCATION_PLANS = pa.schema(
+    [
+        ("plan_id", pa.string()),
+        ("request_id", pa.string()),
+        ("currency", pa.string()),
+        ("units", pa.int64()),
+        ("expected_sales", pa.float64()),
+        ("expected_profit", pa.float64()),
+        ("bound", pa.float64()),
+        ("gap", pa.float64()),
+        ("with_text", pa.float64()),
+        ("without_text", pa.float64()),
+        ("text_worth", pa.float64()),
+        ("text_worth_low", pa.float64()),
+        ("text_worth_high", pa.float64()),
+        ("shadow_prices", pa.string()),
+        ("unlawful_prices_left_out", pa.int64()),
+    ]
+)
+
 DECISIONS: dict[str, pa.Schema] = {
     "unconstrained_demand": UNCONSTRAINED_DEMAND,
     "campaign_scores": CAMPAIGN_SCORES,
     "allocation_recommendations": ALLOCATION_RECOMMENDATIONS,
+    "allocation_plans": ALLOCATION_PLANS,
 }

@@ -63,7 +63,9 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
     status = store.status_of(plan_id)
     if status in (None, store.PROPOSED):  # a decided plan keeps its decision
         store.write_plan(plan_id, rows)
-    return _answer(plan_id, status or store.PROPOSED, rows, chosen, inputs, profits)
+    answer = _answer(plan_id, status or store.PROPOSED, rows, chosen, inputs, profits)
+    store.write_summary(plan_id, answer)
+    return answer
 
 
 def _answer(plan_id: str, status: str, rows: Any, chosen: Any, inputs: Any, profits: list[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from flashsale import warehouse
-from flashsale.decision_tables import ALLOCATION_RECOMMENDATIONS
+from flashsale.decision_tables import ALLOCATION_PLANS, ALLOCATION_RECOMMENDATIONS
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake
 from flashsale.request import SaleRequest, load_request
@@ -25,6 +26,7 @@ from ml.demand import level, tables
 from ml.demand.cli import NAME
 
 DATASET = "decisions/allocation_recommendations"
+SUMMARIES = "decisions/allocation_plans"
 PROPOSED, APPROVED, REJECTED, PUBLISHED = "proposed", "approved", "rejected", "published"
 
 
@@ -152,6 +154,13 @@ def write_plan(plan_id: str, frame: pd.DataFrame) -> Commit:
     ordered = frame.assign(offer_price=_decimals(frame["offer_price"]))
     table = pa.Table.from_pandas(ordered, schema=ALLOCATION_RECOMMENDATIONS, preserve_index=False)
     return lake().write(DATASET, f"plan_id={plan_id}", table.replace_schema_metadata(None))
+
+
+def write_summary(plan_id: str, answer: dict[str, Any]) -> Commit:
+    """Commit a plan's totals: one row, one partition a plan."""
+    row = {**answer, "shadow_prices": json.dumps(answer["shadow_prices"], sort_keys=True)}
+    table = pa.Table.from_pylist([{name: row[name] for name in ALLOCATION_PLANS.names}], schema=ALLOCATION_PLANS)
+    return lake().write(SUMMARIES, f"plan_id={plan_id}", table)
 
 
 def _decimals(prices: pd.Series) -> list[Any]:
