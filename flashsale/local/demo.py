@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -108,6 +109,7 @@ def run_demo(*, source: str, out: str, approve_as: str | None) -> dict[str, Any]
     }
     stack = Stack(home, ports, users=users, extra=extra)
     stack.stop()  # what a crash left behind
+    signal.signal(signal.SIGTERM, _interrupt)
     meter = MemoryMeter(stack.processes)
     try:
         with meter:
@@ -128,6 +130,11 @@ def run_demo(*, source: str, out: str, approve_as: str | None) -> dict[str, Any]
         **found,
         **{k: figures[k] for k in ("wall_s", "orchestration_share", "peak_memory_mib")},
     }
+
+
+def _interrupt(*_: object) -> None:
+    """A polite end is an interrupt: what was started is ended on the way out."""
+    raise KeyboardInterrupt
 
 
 def _announce(stack: Stack, approve_as: str | None) -> None:

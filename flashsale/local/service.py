@@ -199,8 +199,9 @@ def up() -> dict[str, Any]:
 
 
 def down() -> dict[str, Any]:
-    """Stop everything `up` started, also after a crash."""
-    return {"stopped": Stack(settings().home, Ports.configured()).stop()}
+    """Stop everything `up` started and what a crashed demo left behind."""
+    homes = [settings().home, *sorted((settings().home / "worlds").glob("*"))]
+    return {"stopped": [name for home in homes for name in Stack(home, Ports.configured()).stop()]}
 
 
 def status() -> dict[str, Any]:
