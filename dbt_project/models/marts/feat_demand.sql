@@ -22,6 +22,24 @@ products as (
         ) as version_rank
     from plannings
     inner join {{ ref('stg_raw__products') }} as versions on plannings.sku_id = versions.sku_id
+),
+
+regions as (
+    select
+        plannings.row_kind,
+        plannings.campaign_id,
+        plannings.sku_id,
+        plannings.region_id,
+        versions.capacity_units,
+        row_number() over (
+            partition by plannings.row_kind, plannings.campaign_id, plannings.sku_id, plannings.region_id
+            order by
+                case when versions.valid_from_at <= plannings.cutoff_at then 0 else 1 end,
+                case when versions.valid_from_at <= plannings.cutoff_at then versions.valid_from_at end desc,
+                versions.valid_from_at
+        ) as version_rank
+    from plannings
+    inner join {{ ref('stg_raw__regions') }} as versions on plannings.region_id = versions.region_id
 )
 
 select
@@ -74,8 +92,13 @@ inner join products
         and plannings.sku_id = products.sku_id
         and plannings.region_id = products.region_id
         and products.version_rank = 1
-left join {{ ref('stg_raw__regions') }} as regions
-    on plannings.region_id = regions.region_id and regions.is_current
+left join regions
+    on
+        plannings.row_kind = regions.row_kind
+        and plannings.campaign_id = regions.campaign_id
+        and plannings.sku_id = regions.sku_id
+        and plannings.region_id = regions.region_id
+        and regions.version_rank = 1
 left join {{ ref('int_planning_sales_windows') }} as sales
     on
         plannings.row_kind = sales.row_kind
