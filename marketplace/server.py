@@ -42,7 +42,7 @@ class Folder:
                     f"{path.name} is missing",
                     "write it with `python -m marketplace write --out DIR`",
                 )
-            table = pq.read_table(path)
+            table = pq.ParquetFile(path).read()
             self.tables[stream] = table
             self.moments[stream] = pc.cast(table["event_at"], pa.int64()).to_numpy()
         self.request = yaml.safe_load((folder / "sale_request.yaml").read_text(encoding="utf-8"))

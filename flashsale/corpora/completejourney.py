@@ -75,7 +75,7 @@ def build(folder: Path, skus: int = 60, regions: int = 4) -> Journey:
     weekly = _weekly_units(lines)
     cells = _cells(offers, weekly, sorted(lines.region_id.unique()))
     orders = _orders(lines, offers)
-    products = pd.read_parquet(folder / "products.parquet").set_index("product_id")
+    products = _read(folder / "products.parquet").set_index("product_id")
     streams = {
         "catalog": _catalog(lines, shelf, products),
         "regions": _region_rows(sorted(lines.region_id.unique()), _first_moment(lines)),
@@ -87,10 +87,16 @@ def build(folder: Path, skus: int = 60, regions: int = 4) -> Journey:
     return Journey(tables, _request(lines, shelf, offers, cells))
 
 
+def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A Parquet file as a frame; `pq.read_table` may abort the process at its exit (apache/arrow#34314)."""
+    frame: pd.DataFrame = pq.ParquetFile(path).read(columns=columns).to_pandas()
+    return frame
+
+
 def _lines(folder: Path, skus: int) -> pd.DataFrame:
     """Sane order lines of the chosen products, with prices a unit, week starts and identifiers."""
-    raw = pd.read_parquet(folder / "transactions.parquet")
-    products = pd.read_parquet(folder / "products.parquet", columns=["product_id", "product_category"])
+    raw = _read(folder / "transactions.parquet")
+    products = _read(folder / "products.parquet", ["product_id", "product_category"])
     goods = products.loc[~products.product_category.isin(NOT_GOODS) & products.product_category.notna(), "product_id"]
     lines = raw[raw.quantity.between(1, MOST_UNITS) & (raw.sales_value > 0) & raw.product_id.isin(goods)].copy()
     received = lines.sales_value + lines.coupon_match_disc.clip(lower=0)

@@ -29,7 +29,7 @@ def model_card(metrics: dict[str, float], gate: dict[str, Any], notes: dict[str,
         f"Gate: {'passed' if gate['passed'] else 'not passed: ' + '; '.join(gate['reasons'])}.",
         "",
         f"Elasticities: pooled {response['pooled']:.2f} (standard error {response['pooled_se']:.2f}, first stage F "
-        f"{response['first_stage_f']:.0f}{', refused' if response['refused'] else ''}); {slopes or 'none by category'}.",
+        f"{response['first_stage_f']:.0f}{', refused' if response['refused'] else ''}); by category: {slopes or 'none'}.",
         "",
         "## Know before you use it",
         "",

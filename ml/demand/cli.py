@@ -101,6 +101,7 @@ def _register(fitted: Any, folder: Path, report: Any, frame: Any, scratch: Path)
     report.forecasts.to_csv(scratch / "backtest.csv", index=False)
     report.summary.to_csv(scratch / "backtest_summary.csv", index=False)
     example = frame[[*fitted.features, "base_units", "log_price_ratio"]].head(5).fillna(0.0)
+    example = example.astype({name: float for name in example.columns if name not in fitted.ridge.encoder.levels})
     version = registry.register_candidate(
         registry.Candidate(
             name=CANDIDATE,

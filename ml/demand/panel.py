@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from flashsale.errors import InputError
 from ml.demand.unconstrain import unconstrain
@@ -58,7 +59,7 @@ def unconstrain_file(source: Path | None, out: Path | None) -> dict[str, Any]:
         raise InputError("hourly panel", "only one of --in and --out is given", "give both")
     if not source.exists():
         raise InputError(f"hourly panel {source}", "there is no such file", "check --in")
-    result = unconstrain_panel(pd.read_parquet(source))
+    result = unconstrain_panel(pq.ParquetFile(source).read().to_pandas())  # read_table may abort at exit, arrow#34314
     result.to_parquet(out, index=False)
     print(f"{len(result)} series-days", file=sys.stderr)
     return {

@@ -104,7 +104,7 @@ def _cells(panel: Panel, offers: pd.DataFrame, effects: CellEffects, during: npt
 def _spillover(offers: pd.DataFrame, effects: CellEffects, products: pd.DataFrame) -> pd.DataFrame:
     """Effects on SKUs outside the sale, in its regions: halo (same brand), cannibalisation (same category).
 
-    An outside SKU that shares both counts as halo, whichever way it went. Its effect is shared out evenly over the sale's SKUs
+    An outside SKU that shares both counts as halo, whichever way it went. Its effect is shared out evenly over the SKUs
     it is tied to, so that cells add up.
     """
     brand, category = (products.set_index("sku_id")[name] for name in ("brand", "category"))

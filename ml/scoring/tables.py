@@ -70,7 +70,7 @@ def campaign_hash(material: Material, campaign_id: str) -> str:
     offers = material.offers[material.offers["campaign_id"] == campaign_id]
     first = pd.to_datetime(offers["starts_at"], utc=True).min().tz_localize(None).normalize()
     last = pd.to_datetime(offers["ends_at"], utc=True).max().tz_localize(None).normalize()
-    day = pd.to_datetime(material.daily["sales_date"])
+    day = pd.to_datetime(material.daily["sales_date"], utc=True).dt.tz_localize(None)
     near = (day >= first - pd.Timedelta(days=PRE_DAYS + WAIT_DAYS)) & (day <= last + pd.Timedelta(days=POST_DAYS))
     digest = hashlib.sha256(METHOD_VERSION.encode())
     for frame in (offers, material.daily[near], material.products):
