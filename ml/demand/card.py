@@ -23,13 +23,14 @@ def model_card(metrics: dict[str, float], gate: dict[str, Any], notes: dict[str,
         cells = [metrics.get(f"{metric}_{name}") for metric in ("wape", "bias", "coverage")]
         shown = " | ".join("-" if cell is None else f"{cell:.3f}" for cell in cells)
         lines.append(f"| {name.replace('_', ' ')} | {shown} |")
+    refused = ", refused" if response["refused"] else ""
     slopes = ", ".join(f"{name} {value:.2f}" for name, value in sorted(response["by_category"].items()))
     lines += [
         "",
         f"Gate: {'passed' if gate['passed'] else 'not passed: ' + '; '.join(gate['reasons'])}.",
         "",
         f"Elasticities: pooled {response['pooled']:.2f} (standard error {response['pooled_se']:.2f}, first stage F "
-        f"{response['first_stage_f']:.0f}{', refused' if response['refused'] else ''}); by category: {slopes or 'none'}.",
+        f"{response['first_stage_f']:.0f}{refused}); by category: {slopes or 'none'}.",
         "",
         "## Know before you use it",
         "",
