@@ -103,6 +103,7 @@ def requirements_of(*packages: str) -> list[str]:
 
 def client() -> MlflowClient:
     """An MLflow client on the platform's tracking address, which becomes the process's own too."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # task logs are no terminals
     import mlflow
 
     uri = settings().tracking_uri

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
+from transformers.utils import logging as transformers_logging
 
 from ml.text import scorer
 from ml.text.data import IGNORED, SENTIMENTS, TAGS
@@ -22,6 +23,7 @@ from ml.text.scorer import TextNetwork
 
 def build(base: Path) -> TextNetwork:
     """Return a network with the encoder of the folder `base` and fresh heads (seed PyTorch first)."""
+    transformers_logging.disable_progress_bar()
     config = BertConfig.from_json_file(str(base / scorer.CONFIG))
     network = TextNetwork(config, sentiments=len(SENTIMENTS), tags=len(TAGS))
     network.encoder = BertModel.from_pretrained(base, add_pooling_layer=False)
