@@ -10,23 +10,20 @@ one is kept with the reason.
 
 from __future__ import annotations
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, task, task_group
 
 from flashsale_plugins.audit import AuditOperator
 from flashsale_plugins.dag_parts import (
-    APPROVE,
     FEATURES,
     RECOMMENDATIONS,
-    REJECT,
     START,
     Pool,
     Tag,
     decision_arguments,
     default_args,
-    reason_form,
 )
 from flashsale_plugins.operators import CommandOperator
+from flashsale_plugins.review import ReviewOperator
 
 decision = decision_arguments("answer.approval")
 PLAN = "{{ ti.xcom_pull(task_ids='answer.plan', map_indexes=ti.map_index)['plan_id'] }}"
@@ -87,13 +84,11 @@ with DAG(
             command=["python", "-m", "ml", "allocation", "plan", "--request-id", request_id],
         )
         audit = AuditOperator(task_id="audit", suite="recommendations", plan_id=PLAN)
-        approval = HITLOperator(
+        approval = ReviewOperator(
             task_id="approval",
             subject="Plan " + PLAN + ": send these units?",
             body="{% set p = ti.xcom_pull(task_ids='answer.plan', map_indexes=ti.map_index) %}"
             "{% for name, value in p.items() %}- {{ name }}: {{ value }}\n{% endfor %}",
-            options=[APPROVE, REJECT],
-            params=reason_form(),
         )
         record = CommandOperator(
             task_id="record",

@@ -7,22 +7,19 @@ approves or rejects with a reason; an approved version becomes the champion of `
 
 from __future__ import annotations
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG
 
 from flashsale_plugins.audit import AuditOperator
 from flashsale_plugins.dag_parts import (
-    APPROVE,
-    REJECT,
     START,
     Pool,
     Tag,
     decision_arguments,
     default_args,
     every,
-    reason_form,
 )
 from flashsale_plugins.operators import CommandOperator
+from flashsale_plugins.review import ReviewOperator
 
 decision = decision_arguments("review")
 
@@ -43,14 +40,12 @@ with DAG(
     train = CommandOperator(
         task_id="train", pool=Pool.HEAVY, command=["python", "-m", "ml", "demand", "train", "--register"]
     )
-    review = HITLOperator(
+    review = ReviewOperator(
         task_id="review",
         subject="Demand model candidate {{ ti.xcom_pull(task_ids='train')['version'] }}: make it champion?",
         body="{% set t = ti.xcom_pull(task_ids='train') %}"
         "Gate passed: **{{ t['gate']['passed'] }}** {{ t['gate'].get('reasons', '') }}\n\n"
         "{% for name, value in t['metrics'].items() %}- {{ name }}: {{ value }}\n{% endfor %}",
-        options=[APPROVE, REJECT],
-        params=reason_form(),
     )
     record = CommandOperator(
         task_id="record",

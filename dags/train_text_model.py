@@ -8,21 +8,18 @@ becomes the champion of `flashsale-text`.
 
 from __future__ import annotations
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param
 
 from flashsale_plugins.dag_parts import (
-    APPROVE,
-    REJECT,
     START,
     Pool,
     Tag,
     decision_arguments,
     default_args,
     every,
-    reason_form,
 )
 from flashsale_plugins.operators import CommandOperator
+from flashsale_plugins.review import ReviewOperator
 
 decision = decision_arguments("review")
 
@@ -50,14 +47,12 @@ with DAG(
         pool=Pool.GPU,
         command=["python", "-m", "ml", "text", "train", "--config", "{{ params.config }}", "--register"],
     )
-    review = HITLOperator(
+    review = ReviewOperator(
         task_id="review",
         subject="Text model candidate {{ ti.xcom_pull(task_ids='train')['version'] }}: make it champion?",
         body="{% set t = ti.xcom_pull(task_ids='train') %}"
         "Gate passed: **{{ t['gate']['passed'] }}** {{ t['gate'].get('reasons', '') }}\n\n"
         "{% for name, value in t['metrics'].items() %}- {{ name }}: {{ value }}\n{% endfor %}",
-        options=[APPROVE, REJECT],
-        params=reason_form(),
     )
     record = CommandOperator(
         task_id="record",

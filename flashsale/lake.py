@@ -151,7 +151,8 @@ class Lake:
                 f"file of partition {manifest.partition} does not match its manifest",
                 "delete the partition's folder and run its interval again",
             )
-        return pq.read_table(io.BytesIO(raw), columns=columns)
+        # not `read_table`: its data-set threads can abort a short process at its exit (apache/arrow#34314)
+        return pq.ParquetFile(io.BytesIO(raw)).read(columns=columns)
 
     # -- writing ---------------------------------------------------------------------------------------------
 

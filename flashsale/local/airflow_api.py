@@ -101,6 +101,12 @@ class AirflowApi:
         body = {"dag_run_id": run_id, "conf": conf or {}, "logical_date": None}
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    def end_open_runs(self, dag_id: str) -> None:
+        """Fail the runs a crashed command left open, so that they do not stand before the next one."""
+        for run in self.runs(dag_id):
+            if run["state"] in ("queued", "running"):
+                self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}", json={"state": "failed"})
+
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Runs of the DAG, newest first."""
         found = self.call("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "-run_after", "limit": 50})

@@ -19,7 +19,7 @@ from flashsale.local.measure import MemoryMeter, Timings
 from flashsale.local.results import collect, show
 from flashsale.local.runs import Driver
 from flashsale.local.secret import secret
-from flashsale.local.service import Stack, free_port
+from flashsale.local.service import LOOP_PARTS, Stack, free_port
 from flashsale.settings import settings
 
 #: A load by form names its days; these hold any history, so that the gate itself judges what lies in the future.
@@ -71,6 +71,8 @@ def _loop(driver: Driver, config: str) -> None:
     api = driver.api
     dags = {"ingest_raw_events", "process_social_text", "build_features", "train_text_model", "train_demand_model"}
     api.wait_for_dags(dags | {"post_sale"})
+    for dag_id in sorted(dags | {"post_sale"}):
+        api.end_open_runs(dag_id)
     api.pause("post_sale")  # it follows the features by itself; here it waits for the demand model
     api.unpause_all(dags)
     driver.run("Fine-tune BERT, review, promote", "train_text_model", {"config": config})
@@ -107,7 +109,7 @@ def run_demo(*, source: str, out: str, approve_as: str | None) -> dict[str, Any]
         "FLASHSALE_CACHE": str(settings().cache or settings().home),
         "FLASHSALE_TEXT_CONFIG": "demo",
     }
-    stack = Stack(home, ports, users=users, extra=extra)
+    stack = Stack(home, ports, users=users, extra=extra, parts=LOOP_PARTS)
     stack.stop()  # what a crash left behind
     signal.signal(signal.SIGTERM, _interrupt)
     meter = MemoryMeter(stack.processes)

@@ -74,7 +74,7 @@ def _text(value: Any) -> str:
 
 def show(target: Path, figures: dict[str, Any], say: Callable[[str], None]) -> None:
     """Print the newest scores, the plan and where to go on."""
-    scores = pq.read_table(target / "campaign_scores.parquet").to_pylist()
+    scores = pq.ParquetFile(target / "campaign_scores.parquet").read().to_pylist()
     campaigns = [s for s in scores if s["level"] == "campaign"][-10:]
     say("\nScores of the last ten sales (campaign level)")
     _table(
@@ -91,7 +91,7 @@ def show(target: Path, figures: dict[str, Any], say: Callable[[str], None]) -> N
         ],
         say,
     )
-    plan = pq.read_table(target / "allocation_recommendations.parquet").to_pylist()
+    plan = pq.ParquetFile(target / "allocation_recommendations.parquet").read().to_pylist()
     say("\nThe plan for the next sale")
     _table(
         plan[:40],

@@ -69,7 +69,7 @@ class Driver:
                     self._explain(dag_id, tasks)
                 return
             self._review()
-            time.sleep(0.5)
+            time.sleep(1.0)
         raise InputError(f"DAG {dag_id}", f"run {run_id} did not end in {self.limit_s:.0f} s", "look at it in Airflow")
 
     def _review(self) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from airflow.sdk import Asset, CronDataIntervalTimetable, Param
+from airflow.sdk import Asset, CronDataIntervalTimetable
 
 OWNER = "flashsale"
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -66,15 +66,6 @@ def every(cron: str) -> CronDataIntervalTimetable | None:
     if os.environ.get("FLASHSALE_SCHEDULES", "on") == "off":
         return None
     return CronDataIntervalTimetable(cron, timezone="UTC")
-
-
-def reason_form() -> dict[str, Param]:
-    """The field a reviewer fills in beside the choice."""
-    return {
-        "reason": Param(
-            "", type="string", minLength=3, title="Reason", description="Why; it is stored with the decision"
-        )
-    }
 
 
 APPROVE, REJECT = "Approve", "Reject"

@@ -47,7 +47,7 @@ def test_policy(bag: Any, dag_id: str) -> None:
     for task in dag.tasks:
         assert task.owner == "flashsale", task.task_id
         assert task.retries >= 1, task.task_id
-        waits_for_a_person = task.task_type == "HITLOperator"
+        waits_for_a_person = task.task_type == "ReviewOperator"
         assert (task.execution_timeout is None) == waits_for_a_person, task.task_id
 
 
@@ -62,7 +62,7 @@ def test_the_others_are_started_by_assets(bag: Any, dag_id: str) -> None:
 
 
 def test_no_review_is_approved_by_default(bag: Any) -> None:
-    reviews = [t for d in bag.dags.values() for t in d.tasks if t.task_type == "HITLOperator"]
+    reviews = [t for d in bag.dags.values() for t in d.tasks if t.task_type == "ReviewOperator"]
     assert {t.task_id for t in reviews} == {"review", "answer.approval"}
     assert all(t.defaults is None for t in reviews)
 

@@ -31,10 +31,23 @@ def scored(texts: pa.Table) -> pa.Table:
     rows = texts.to_pylist()
     values = [(len(r["text"]) % 7) / 10 for r in rows]
     frame = [
-        {"event_id": r["event_id"], "event_at": r["event_at"], "stream": "x", "sku_id": r["sku_id"], "language": "zh",
-         "text_hash": str(hash(r["text"])), "sentiment": "positive" if v > 0.3 else "negative", "p_negative": 1 - v,
-         "p_neutral": 0.0, "p_positive": v, "p_intent": v / 2, "spans": "[]", "likes": 1, "reposts": 0,
-         "model_version": "oracle"}
+        {
+            "event_id": r["event_id"],
+            "event_at": r["event_at"],
+            "stream": "x",
+            "sku_id": r["sku_id"],
+            "language": "zh",
+            "text_hash": str(hash(r["text"])),
+            "sentiment": "positive" if v > 0.3 else "negative",
+            "p_negative": 1 - v,
+            "p_neutral": 0.0,
+            "p_positive": v,
+            "p_intent": v / 2,
+            "spans": "[]",
+            "likes": 1,
+            "reposts": 0,
+            "model_version": "oracle",
+        }
         for r, v in zip(rows, values, strict=True)
     ]
     return pa.Table.from_pylist(frame, schema=SCORED_TEXTS)
@@ -48,7 +61,10 @@ def build(raw: dict[str, pa.Table], source: Path, folder: Path, patch: pytest.Mo
         days = pc.strftime(ordered["event_at"], format="%Y-%m-%d")
         for day in pc.unique(days).to_pylist():
             lake.write(f"raw/{stream}", f"date={day}", ordered.filter(pc.equal(days, day)))
-    texts = pa.concat_tables([raw[s].select(["event_id", "event_at", "sku_id", "text"]) for s in ("reviews", "social_posts")], promote_options="permissive")
+    texts = pa.concat_tables(
+        [raw[s].select(["event_id", "event_at", "sku_id", "text"]) for s in ("reviews", "social_posts")],
+        promote_options="permissive",
+    )
     table = scored(texts).sort_by("event_id")
     lake.write("text/scored/model_version=oracle", "date=2020-01-01", table)
     lake.write(SERVED, "scope=current", pa.table({"model_version": ["oracle"]}))
@@ -78,7 +94,9 @@ def disturbed(table: pa.Table, after: datetime) -> pa.Table:
     keep, moved = table.filter(pc.invert(late)), table.filter(late)
     moved = moved.take(pa.array(range(0, moved.num_rows, 2), pa.int64()))
     later = pc.add(moved["event_at"], pa.scalar(timedelta(days=3), pa.duration("us"))).cast(moved["event_at"].type)
-    return pa.concat_tables([keep, moved.set_column(moved.column_names.index("event_at"), moved.schema.field("event_at"), later)])
+    return pa.concat_tables(
+        [keep, moved.set_column(moved.column_names.index("event_at"), moved.schema.field("event_at"), later)]
+    )
 
 
 def test_nothing_later_moves_a_feature(
@@ -108,14 +126,24 @@ def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float
     """A planning's features by plain loops over the records."""
     cut: datetime = row["cutoff_at"].to_pydatetime()
     days = [(cut - timedelta(days=n)).date() for n in range(1, 29)]
-    actions = [a for a in streams["traffic"].to_pylist()
-               if a["sku_id"] == row["sku_id"] and a["region_id"] == row["region_id"] and a["event_at"].date() in days]
+    actions = [
+        a
+        for a in streams["traffic"].to_pylist()
+        if a["sku_id"] == row["sku_id"] and a["region_id"] == row["region_id"] and a["event_at"].date() in days
+    ]
     week = set(days[:7])
-    texts = [t for s in ("reviews", "social_posts") for t in streams[s].to_pylist()
-             if t["sku_id"] == row["sku_id"] and t["event_at"].date() in week]
+    texts = [
+        t
+        for s in ("reviews", "social_posts")
+        for t in streams[s].to_pylist()
+        if t["sku_id"] == row["sku_id"] and t["event_at"].date() in week
+    ]
     values = [(len(t["text"]) % 7) / 10 for t in texts]
-    ended = [c for c in streams["campaigns"].to_pylist()
-             if (c["sku_id"], c["region_id"]) == (row["sku_id"], row["region_id"]) and c["ends_at"] <= cut]
+    ended = [
+        c
+        for c in streams["campaigns"].to_pylist()
+        if (c["sku_id"], c["region_id"]) == (row["sku_id"], row["region_id"]) and c["ends_at"] <= cut
+    ]
     return {
         "views_28d": sum(a["action"] == "view" for a in actions),
         "carts_7d": sum(a["action"] == "cart" and a["event_at"].date() in week for a in actions),
@@ -130,7 +158,9 @@ def test_features_agree_with_plain_loops(
     streams: dict[str, pa.Table], small_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     frame = build(streams, small_shop, tmp_path / "whole", monkeypatch)
-    sample = pd.concat([frame[frame["row_kind"] == "request"].head(4), frame[frame["row_kind"] == "campaign"].iloc[::17]])
+    sample = pd.concat(
+        [frame[frame["row_kind"] == "request"].head(4), frame[frame["row_kind"] == "campaign"].iloc[::17]]
+    )
     for row in sample.to_dict("records"):
         for name, value in oracle(streams, row).items():
             assert row[name] == pytest.approx(value), (name, row["campaign_id"], row["sku_id"], row["region_id"])

@@ -62,7 +62,7 @@ def read_file(path: Path) -> pa.Table:
         )
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path)
+            return pq.ParquetFile(path).read()
         return _csv(path) if path.suffix == ".csv" else _json_lines(path)
     except (pa.ArrowInvalid, OSError) as error:
         kind = path.suffix.lstrip(".")

@@ -1,0 +1,132 @@
+"""Every DAG runs on small data in a real Airflow, from raw files to a published plan; then a backfill, twice."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from flashsale.lake import Lake
+from flashsale.local.demo import ALL_DAYS
+from flashsale.local.runs import Driver
+from flashsale.local.service import Stack
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def lake(stack: Stack) -> Lake:
+    return Lake(str(stack.home / "lake"))
+
+
+def states(stack: Stack, dag_id: str) -> dict[tuple[str, int], str]:
+    newest = stack.api().runs(dag_id)[0]
+    return {(t["task_id"], t["map_index"]): t["state"] for t in stack.api().tasks(dag_id, newest["dag_run_id"])}
+
+
+def test_1_a_backfill_of_three_days_twice_gives_identical_hashes(stack: Stack, small_shop: Path, lake: Lake) -> None:
+    api = stack.api()
+    api.unpause("ingest_raw_events")
+    first = pq.read_table(small_shop / "orders.parquet")["event_at"][0].as_py().date() + timedelta(days=5)
+    hashes: list[dict[str, str]] = []
+    for behaviour in ("none", "completed"):
+        body = {
+            "dag_id": "ingest_raw_events",
+            "from_date": f"{first}T02:00:00Z",
+            "to_date": f"{first + timedelta(days=2)}T02:00:00Z",
+            "reprocess_behavior": behaviour,
+            "max_active_runs": 1,
+            "run_backwards": False,
+            "dag_run_conf": {"late_days": 0},
+        }
+        backfill = api.call("POST", "/backfills", json=body)["id"]
+        until = time.monotonic() + 900
+        while api.call("GET", f"/backfills/{backfill}")["completed_at"] is None:
+            assert time.monotonic() < until, api.runs("ingest_raw_events")
+            time.sleep(2)
+        runs = [r for r in api.runs("ingest_raw_events") if r["run_type"] == "backfill"]
+        assert {r["state"] for r in runs} == {"success"} and len(runs) == 3
+        hashes.append({f"{s}/{p}": m.content_hash for s in ("orders", "traffic", "inventory", "social_posts")
+                       for p, m in lake.partitions(f"raw/{s}").items()})  # fmt: skip
+    assert hashes[0] == hashes[1]
+    days = {name.split("date=")[1] for name in hashes[0] if name.startswith("orders")}
+    assert len(days) >= 3
+
+
+def test_2_the_text_model_is_trained_reviewed_and_promoted(stack: Stack, driver: Driver, tiny_config: Path) -> None:
+    stack.api().unpause("train_text_model")
+    driver.run("text model", "train_text_model", {"config": str(tiny_config)})
+    assert set(states(stack, "train_text_model").values()) == {"success"}
+
+
+def test_3_events_flow_to_published_features(stack: Stack, driver: Driver, lake: Lake) -> None:
+    api = stack.api()
+    for dag in ("process_social_text", "build_features"):
+        api.unpause(dag)
+    since = driver.run("ingest", "ingest_raw_events", ALL_DAYS)
+    driver.follow("text", "process_social_text", since)
+    driver.follow("features", "build_features", since)
+    assert states(stack, "process_social_text")[("serve", -1)] == "success"
+    served = lake.read("text/served")["model_version"][0].as_py()
+    clean, scored = lake.read("text/clean"), lake.read(f"text/scored/model_version={served}")
+    assert scored.num_rows == clean.num_rows - clean["clean_text"].null_count > 0
+    assert (stack.home / "warehouse" / "published.duckdb").exists()
+    assert (stack.home / "data_docs" / "features" / "index.html").exists()
+
+
+def test_4_the_demand_model_is_trained_reviewed_and_promoted(stack: Stack, driver: Driver) -> None:
+    stack.api().unpause("train_demand_model")
+    driver.run("demand model", "train_demand_model", {})
+    assert set(states(stack, "train_demand_model").values()) == {"success"}
+
+
+def test_5_a_rejected_plan_is_kept_and_not_published(stack: Stack, lake: Lake) -> None:
+    api = stack.api()
+    api.unpause("post_sale")
+    run = api.trigger("post_sale", f"rejected-{datetime.now(UTC):%H%M%S}", {})
+    reviews = wait_for_review(stack, "post_sale")
+    stack.api("reviewer").answer_review(reviews[0], "Reject", "too many units for the north")
+    wait_for_end(stack, "post_sale", run)
+    plan = newest_plan(lake)
+    assert {r["status"] for r in plan} == {"rejected"}
+    assert plan[0]["decided_by"] == "reviewer" and plan[0]["reason"] == "too many units for the north"
+    assert lake.read("decisions/campaign_scores").num_rows > 0
+
+
+def test_6_running_twice_scores_nothing_again(stack: Stack, lake: Lake) -> None:
+    before = {p: m.content_hash for p, m in lake.partitions("decisions/campaign_scores").items()}
+    run = stack.api().trigger("post_sale", f"again-{datetime.now(UTC):%H%M%S}", {})
+    wait_for_end(stack, "post_sale", run)
+    assert {p: m.content_hash for p, m in lake.partitions("decisions/campaign_scores").items()} == before
+    assert states(stack, "post_sale")[("score", -1)] == "skipped"
+
+
+def wait_for_review(stack: Stack, dag_id: str) -> list[dict[str, Any]]:
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        found = [r for r in stack.api().waiting_reviews() if r["task_instance"]["dag_id"] == dag_id]
+        if found:
+            return found
+        time.sleep(1)
+    raise AssertionError([(t, s) for t, s in states(stack, dag_id).items()])
+
+
+def wait_for_end(stack: Stack, dag_id: str, run_id: str) -> None:
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        state = stack.api().call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+        if state == "success":
+            return
+        assert state != "failed", states(stack, dag_id)
+        time.sleep(1)
+    raise AssertionError(states(stack, dag_id))
+
+
+def newest_plan(lake: Lake) -> list[dict[str, Any]]:
+    rows = lake.read("decisions/allocation_recommendations").to_pylist()
+    assert rows
+    return list(rows)
