@@ -127,5 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was started has been ended", file=sys.stderr)
+        return 130
     print(json.dumps(answer, ensure_ascii=False, default=str), flush=True)
     return 0

@@ -20,7 +20,8 @@ class ReviewOperator(HITLOperator):
         body: what the reviewer needs to know, in Markdown (templated).
     """
 
-    def __init__(self, *, subject: str, body: str, **kwargs: Any) -> None:
+    def __init__(self, *, subject: str, body: str, params: Any = None, **kwargs: Any) -> None:
+        # `params` is what Airflow hands down from the DAG; a review has a form of its own
         words = "Why; it is stored with the decision"
         form = {"reason": Param("", type="string", title="Reason", description=words)}
         super().__init__(subject=subject, body=body, options=[APPROVE, REJECT], params=form, **kwargs)
