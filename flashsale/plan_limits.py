@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from flashsale.request import SaleRequest
+from flashsale.times import parse_utc
 
 SCHEMA = pa.schema([("limit", pa.string()), ("used", pa.float64()), ("most", pa.float64())])
 
 
-def plan_limits(rows: pa.Table, request: SaleRequest) -> pa.Table:
-    """Use of every limit by a plan's rows (plan × SKU × region with allocate_units, offer_price, expected_sales).
+#: Money may be off by a rounding; expected sales are sums of floats, so a millionth is no overspending.
+CENT, FLOATS = 0.01, 1e-6
 
-    Limits: stock budget and promotion budget (money), supply of each SKU and space of each region (units), service of
-    each region (share short of the least share), prices and SKUs and regions outside the request (rows, at most 0).
+
+def plan_limits(rows: pa.Table, request: SaleRequest, prices: Mapping[str, tuple[float, float]]) -> pa.Table:
+    """Use of every limit by a plan's rows.
+
+    Limits: stock budget and promotion budget (money), supply of each SKU and space of each region (units), and what no
+    plan may hold at all (rows, at most 0): SKUs or regions outside the request, prices or promotions outside the
+    ladder, start slots nobody asked for, prices above the law's reference.
+
+    Args:
+        rows: plan × SKU × region with allocate_units, offer_price, promo_type, starts_at, expected_sales.
+        request: what was asked for.
+        prices: by SKU, (list price, lowest price of the look-back days).
     """
     plan = rows.to_pylist()
-    found = [*_supply(plan, request), *_space(plan, request), *_budgets(plan, request), *_ladder(plan, request)]
+    found = [
+        *_supply(plan, request),
+        *_space(plan, request),
+        *_budgets(plan, request, prices),
+        *_ladder(plan, request, prices),
+    ]
     return pa.Table.from_pylist([{"limit": n, "used": float(u), "most": float(m)} for n, u, m in found], schema=SCHEMA)
 
 
@@ -40,25 +57,41 @@ def _space(plan: list[dict[str, Any]], request: SaleRequest) -> list[tuple[str, 
     return [(f"space of {r.region_id}", used[r.region_id], r.capacity_units) for r in request.regions]
 
 
-def _budgets(plan: list[dict[str, Any]], request: SaleRequest) -> list[tuple[str, float, float]]:
+def _budgets(
+    plan: list[dict[str, Any]], request: SaleRequest, prices: Mapping[str, tuple[float, float]]
+) -> list[tuple[str, float, float]]:
     found = []
     costs = {s.sku_id: float(s.unit_cost) for s in request.skus}
     if request.stock_budget is not None:
         spent = sum(costs.get(r["sku_id"], 0.0) * r["allocate_units"] for r in plan)
-        found.append(("stock budget", spent, float(request.stock_budget)))
+        found.append(("stock budget", spent, float(request.stock_budget) + CENT))
+    if request.promotion_budget is not None:
+        listed = {sku: pair[0] for sku, pair in prices.items()}
+        given = sum(
+            max(listed.get(r["sku_id"], 0.0) - float(r["offer_price"]), 0.0) * r["expected_sales"] for r in plan
+        )
+        found.append(("promotion budget", given, float(request.promotion_budget) * (1 + FLOATS) + CENT))
     return found
 
 
-def _ladder(plan: list[dict[str, Any]], request: SaleRequest) -> list[tuple[str, float, float]]:
-    """Rows whose SKU, region, price or promotion the request does not offer: none may be."""
+def _ladder(
+    plan: list[dict[str, Any]], request: SaleRequest, prices: Mapping[str, tuple[float, float]]
+) -> list[tuple[str, float, float]]:
+    """Rows whose SKU, region, price, promotion or start the request or the law does not allow: none may be."""
     skus = {s.sku_id: s for s in request.skus}
     regions = {r.region_id for r in request.regions}
-    strangers = sum(r["sku_id"] not in skus or r["region_id"] not in regions for r in plan)
     known = [r for r in plan if r["sku_id"] in skus]
-    prices = sum(float(r["offer_price"]) not in {float(p) for p in skus[r["sku_id"]].prices} for r in known)
-    promos = sum(r["promo_type"] not in skus[r["sku_id"]].promo_types for r in known)
-    return [
-        ("rows outside the request", strangers, 0),
-        ("prices outside the ladder", prices, 0),
-        ("promotions outside the ladder", promos, 0),
-    ]
+    outside = {
+        "rows outside the request": sum(r["sku_id"] not in skus or r["region_id"] not in regions for r in plan),
+        "prices outside the ladder": sum(
+            float(r["offer_price"]) not in {float(p) for p in skus[r["sku_id"]].prices} for r in known
+        ),
+        "promotions outside the ladder": sum(r["promo_type"] not in skus[r["sku_id"]].promo_types for r in known),
+        "starts outside the slots": sum(parse_utc(r["starts_at"]) not in request.start_slots for r in known),
+        "unlawful prices": sum(
+            request.price_lookback_days > 0
+            and float(r["offer_price"]) > prices.get(r["sku_id"], (0.0, float("inf")))[1] + CENT / 2
+            for r in known
+        ),
+    }
+    return [(name, count, 0) for name, count in outside.items()]

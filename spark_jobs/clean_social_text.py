@@ -95,7 +95,7 @@ def clean(texts: DataFrame) -> DataFrame:
     is_text = F.col("clean_text").isNotNull()
     return hashed.withColumn("first_id", first).select(
         "day",
-        *[c for c in ("event_id", "event_at", "stream", "sku_id", "language", "clean_text", "text_hash", "masked")],
+        *OUT.names[:8],
         F.when(is_text & (F.col("first_id") != F.col("event_id")), F.col("first_id")).alias("duplicate_of"),
         F.when(is_text, F.count("*").over(same) - 1).otherwise(F.lit(0)).cast("long").alias("repost_count"),
         "likes",

@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `spark-submit` starts the 
 from flashsale.lake import Lake, Manifest
 from flashsale.tables import SCORED_TEXTS
 from flashsale.text_serving import model_version
+from spark_jobs.model import load_model
 from spark_jobs.partitions import commit_days, in_range, inputs_hash
 from spark_jobs.session import build_session
 
@@ -36,20 +36,12 @@ SCORES = (
 )
 
 
-@cache
-def _model(folder: str) -> Any:
-    """The model, loaded once in each Python worker."""
-    import mlflow
-
-    return mlflow.pyfunc.load_model(folder)
-
-
 def scored_once(texts: DataFrame, folder: str, slices: int) -> DataFrame:
     """Scores of every distinct text: the columns of `SCORES`."""
 
     def score(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for frame in frames:
-            found = _model(folder).predict(frame[["text"]], params={"threads": 1})
+            found = load_model(folder).predict(frame[["text"]], params={"threads": 1})
             found.insert(0, "text_hash", frame["text_hash"].to_numpy())
             yield found
 

@@ -15,6 +15,7 @@ from flashsale import warehouse
 from flashsale.decision_tables import ALLOCATION_PLANS, ALLOCATION_RECOMMENDATIONS
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake
+from flashsale.reference_prices import reference_prices
 from flashsale.request import SaleRequest, load_request
 from flashsale.settings import settings
 from ml.allocation.audit import audit_plan
@@ -71,8 +72,9 @@ def gather(request_id: str, model_uri: str | None = None) -> Sources:
     check_known(request, _names("dim_products", "sku_id"), _names("dim_regions", "region_id"))
     rows, asked_hash = tables.asked_rows(request_id)
     learnt, learnt_hash = tables.learning_rows()
+    lowest = {sku: pair[1] for sku, pair in reference_prices(request).items()}
     inputs = Inputs(
-        request, rows, past_lifts(learnt), lawful_ladder(request, lowest_prices(request, rows)), shipping_costs()
+        request, rows, past_lifts(learnt), lawful_ladder(request, lowest), shipping_costs()
     )
     models = load_models(learnt, learnt_hash, model_uri)
     marks = [request.canonical_json(), asked_hash, learnt_hash, models.labels[True], models.labels[False]]
@@ -106,28 +108,10 @@ def load_models(learnt: pd.DataFrame, digest: str, model_uri: str | None) -> Mod
     return Models(known[True], known[False], labels)
 
 
-def lowest_prices(request: SaleRequest, rows: pd.DataFrame) -> dict[str, float]:
-    """Lowest price a unit of each SKU over the look-back days before the plan's cutoff."""
-    cutoff = pd.to_datetime(rows["cutoff_at"], utc=True).min()
-    since = cutoff - pd.Timedelta(days=request.price_lookback_days)
-    table = warehouse.read(
-        "select sku_id, min(unit_price) as lowest from marts.fct_orders"
-        " where ordered_at >= ? and ordered_at < ? group by sku_id",
-        [since.to_pydatetime(), cutoff.to_pydatetime()],
-    )
-    return {row["sku_id"]: float(row["lowest"]) for row in table.to_pylist()}
-
-
 def shipping_costs() -> dict[str, float]:
     """Cost of sending one unit to each region."""
     table = warehouse.read("select region_id, shipping_cost from marts.dim_regions")
     return {row["region_id"]: float(row["shipping_cost"]) for row in table.to_pylist()}
-
-
-def list_prices() -> dict[str, float]:
-    """List price of each SKU."""
-    table = warehouse.read("select sku_id, list_price from marts.dim_products")
-    return {row["sku_id"]: float(row["list_price"]) for row in table.to_pylist()}
 
 
 def _names(table: str, column: str) -> set[str]:
@@ -171,10 +155,7 @@ def _decimals(prices: pd.Series) -> list[Any]:
 
 def violations(frame: pd.DataFrame, request: SaleRequest) -> list[str]:
     """`audit_plan` with prices from the warehouse."""
-    rows, _ = tables.asked_rows(request.request_id)
-    lowest, listed = lowest_prices(request, rows), list_prices()
-    prices = {sku: (listed[sku], lowest.get(sku, float("inf"))) for sku in listed}
-    return audit_plan(frame, request, prices)
+    return audit_plan(frame, request, reference_prices(request))
 
 
 def decide(plan_id: str, decision: str, by: str, reason: str) -> pd.DataFrame:

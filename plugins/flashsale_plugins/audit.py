@@ -39,6 +39,7 @@ def audit_plan(plan_id: str) -> dict[str, Any]:
     """Run the recommendation suites over one plan; raises InputError with the failed expectations."""
     from flashsale.lake import Lake
     from flashsale.plan_limits import plan_limits
+    from flashsale.reference_prices import reference_prices
     from flashsale.request import load_request
     from flashsale.settings import settings
     from flashsale_plugins.suites import PLAN_LIMITS, RECOMMENDATIONS
@@ -46,9 +47,10 @@ def audit_plan(plan_id: str) -> dict[str, Any]:
     lake = Lake(settings().lake_uri)
     rows = lake.read("decisions/allocation_recommendations", [f"plan_id={plan_id}"])
     request_id = rows["request_id"][0].as_py()
-    stored = lake.read("raw/sale_requests", [f"request_id={request_id}"])["request_json"][0].as_py()
+    request = load_request(lake.read("raw/sale_requests", [f"request_id={request_id}"])["request_json"][0].as_py())
     checked = _audit("recommendations", rows, RECOMMENDATIONS)
-    return checked | _audit("plan_limits", plan_limits(rows, load_request(stored)), PLAN_LIMITS) | {"plan_id": plan_id}
+    limits = plan_limits(rows, request, reference_prices(request))
+    return checked | _audit("plan_limits", limits, PLAN_LIMITS) | {"plan_id": plan_id}
 
 
 def _audit(name: str, table: pa.Table, suite: list[dict[str, Any]]) -> dict[str, Any]:

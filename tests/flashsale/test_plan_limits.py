@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pyarrow as pa
+import pytest
 
 from flashsale.plan_limits import plan_limits
 from flashsale.request import load_request
 from tests.flashsale.test_request import RAW
 
-REQUEST = load_request({**RAW, "stock_budget": 3100})
+REQUEST = load_request({**RAW, "stock_budget": 3100, "promotion_budget": 2000})
+PRICES = {"sku-001": (69.9, 59.9)}
 
 
 def limits(**changes: object) -> dict[str, tuple[float, float]]:
@@ -19,16 +23,18 @@ def limits(**changes: object) -> dict[str, tuple[float, float]]:
         "offer_price": 49.9,
         "promo_type": "coupon",
         "expected_sales": 90.0,
+        "starts_at": datetime(2026, 11, 11, tzinfo=UTC),
         **changes,
     }
-    rows = plan_limits(pa.Table.from_pylist([row]), REQUEST).to_pylist()
+    rows = plan_limits(pa.Table.from_pylist([row]), REQUEST, PRICES).to_pylist()
     return {r["limit"]: (r["used"], r["most"]) for r in rows}
 
 
 def test_a_plan_within_its_limits() -> None:
     found = limits()
     assert all(used <= most for used, most in found.values())
-    assert found["stock budget"] == (3100.0, 3100.0)
+    assert found["stock budget"] == (3100.0, 3100.01)
+    assert found["promotion budget"][0] == pytest.approx(1800.0)
     assert found["supply of sku-001"] == (100.0, 500.0)
     assert found["space of east"] == (100.0, 4000.0)
 
@@ -39,6 +45,9 @@ def test_each_breach_shows_in_its_own_row() -> None:
 
     assert broken(allocate_units=101) == {"stock budget"}
     assert broken(allocate_units=5000) == {"stock budget", "supply of sku-001", "space of east"}
-    assert broken(offer_price=44.0) == {"prices outside the ladder"}
+    assert broken(offer_price=44.0, expected_sales=1.0) == {"prices outside the ladder"}
+    assert broken(expected_sales=101.0) == {"promotion budget"}
+    assert broken(offer_price=60.0) == {"prices outside the ladder", "unlawful prices"}
+    assert broken(starts_at=datetime(2026, 11, 12, tzinfo=UTC)) == {"starts outside the slots"}
     assert broken(promo_type="bundle") == {"promotions outside the ladder"}
     assert broken(region_id="moon") == {"rows outside the request"}

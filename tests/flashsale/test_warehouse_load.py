@@ -12,10 +12,10 @@ import pytest
 
 from flashsale import dbt, warehouse
 from flashsale.contracts import STREAMS
+from flashsale.decision_tables import DECISIONS
 from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.settings import settings
-from flashsale.decision_tables import DECISIONS
 from flashsale.times import Window
 from flashsale.warehouse_load import load, publish, publish_duckdb
 from flashsale_plugins.ingest import Gatekeeper, ingest_requests, ingest_stream

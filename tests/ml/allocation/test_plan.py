@@ -101,8 +101,8 @@ def test_audit_names_every_kind_of_fault(inputs: Inputs, plans: Any) -> None:
     assert f"supply of {sku}" in crowd
     assert "space of" in crowd
     assert "stock budget" in crowd
-    assert "not on the request's ladder" in faults(offer_price=1.23)
-    assert "not in the request" in faults(sku_id="sku-999")
+    assert "prices outside the ladder" in faults(offer_price=1.23)
+    assert "rows outside the request" in faults(sku_id="sku-999")
     assert "promotion" in faults(promo_type="lottery")
     dear = {name: (listed, 1.0) for name, (listed, _) in _prices(inputs).items()}
     assert "unlawful" in "; ".join(audit_plan(clean, inputs.request, dear))
