@@ -88,9 +88,7 @@ class Candidate:
 def git_commit() -> str:
     """The commit that this code runs from, `unknown` outside a repository."""
     folder = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
@@ -178,9 +176,7 @@ def promote(candidate: str, version: str, *, by: str, reason: str) -> Version:
     """
     entry = _reviewed(candidate, version, by, reason)
     if entry.tags.get("review") == "rejected":
-        raise InputError(
-            f"model {candidate}/{version}", "it was rejected", "train a new candidate, or promote another"
-        )
+        raise InputError(f"model {candidate}/{version}", "it was rejected", "train a new candidate, or promote another")
     name = candidate.removesuffix(CANDIDATE)
     before = champion(name)
     api = client()
@@ -217,9 +213,7 @@ def rollback(name: str, *, by: str, reason: str) -> Version:
     _reviewed(name, now.version, by, reason)
     before = client().get_model_version(name, now.version).tags.get("replaced")
     if before is None:
-        raise InputError(
-            f"model {name}", "the champion replaced no earlier version", "promote another candidate"
-        )
+        raise InputError(f"model {name}", "the champion replaced no earlier version", "promote another candidate")
     _tag(name, now.version, {"rolled_back_by": by, "rolled_back_at": _now(), "rolled_back_reason": reason})
     client().set_registered_model_alias(name, CHAMPION, before)
     return _version(client().get_model_version(name, before))
@@ -266,9 +260,7 @@ def resolve(model_uri: str) -> Version:
             return _version(client().get_model_version(name, version))
         return _version(client().get_model_version_by_alias(name, CHAMPION))
     except MlflowException as error:
-        raise InputError(
-            f"model {model_uri}", "the registry has no such version", "train and promote one"
-        ) from error
+        raise InputError(f"model {model_uri}", "the registry has no such version", "train and promote one") from error
 
 
 def fetch(model_uri: str) -> Path:
@@ -316,9 +308,7 @@ def _reviewed(name: str, version: str, by: str, reason: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
     if not by.strip() or not reason.strip():
-        raise InputError(
-            f"model {name}/{version}", "a decision needs a person and a reason", "give --by and --reason"
-        )
+        raise InputError(f"model {name}/{version}", "a decision needs a person and a reason", "give --by and --reason")
     try:
         return client().get_model_version(name, version)
     except MlflowException as error:

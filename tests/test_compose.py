@@ -14,8 +14,17 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 
 
 def test_the_parts_of_the_platform_are_there() -> None:
-    assert {"airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "postgres", "spark-master",
-            "spark-worker", "mlflow", "marketplace"} <= set(COMPOSE["services"])
+    assert {
+        "airflow-api",
+        "airflow-scheduler",
+        "airflow-dag-processor",
+        "airflow-triggerer",
+        "postgres",
+        "spark-master",
+        "spark-worker",
+        "mlflow",
+        "marketplace",
+    } <= set(COMPOSE["services"])
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
@@ -27,7 +36,11 @@ def test_images_are_pinned_and_ports_are_loopback(name: str) -> None:
 
 def test_every_secret_comes_from_the_environment() -> None:
     asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
-    offered = {line.split("=")[0] for line in (ROOT / ".env.example").read_text().splitlines() if "=" in line and line[0] != "#"}
+    offered = {
+        line.split("=")[0]
+        for line in (ROOT / ".env.example").read_text().splitlines()
+        if "=" in line and line[0] != "#"
+    }
     assert asked == offered
     for service in COMPOSE["services"].values():
         for key, value in service.get("environment", {}).items():

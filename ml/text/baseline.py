@@ -62,9 +62,7 @@ def _fit(train: list[Example], valid: list[Example]) -> dict[str, Any]:
 
     chinese = train[0].language == "zh"
     analyzer, sizes = ("char", (1, 3)) if chinese else ("char_wb", (1, 5))
-    features = TfidfVectorizer(
-        analyzer=analyzer, ngram_range=sizes, min_df=2, sublinear_tf=True, dtype=np.float32
-    )
+    features = TfidfVectorizer(analyzer=analyzer, ngram_range=sizes, min_df=2, sublinear_tf=True, dtype=np.float32)
     seen = features.fit_transform([example.text for example in train])
     held = features.transform([example.text for example in valid])
     fitted: dict[str, Any] = {"features": features, "lexicon": _lexicon(train)}
@@ -80,12 +78,8 @@ def _best_of(seen: Any, goals: list[int], held: Any, truth: list[int]) -> Any:
 
     tried = []
     for strength in _STRENGTHS:
-        fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=1e-3).fit(
-            seen, goals
-        )
-        score = f1_score(
-            truth, fitted.predict(held), labels=sorted(set(goals)), average="macro", zero_division=0
-        )
+        fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=1e-3).fit(seen, goals)
+        score = f1_score(truth, fitted.predict(held), labels=sorted(set(goals)), average="macro", zero_division=0)
         tried.append((float(score), -strength, fitted))
     return max(tried, key=lambda entry: entry[:2])[2]
 

@@ -21,9 +21,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     train.add_argument("--threads", type=int, help="CPU threads; default: the setting")
     train.set_defaults(func=_train)
     score = commands.add_parser("score", help="add sentiment, p_*, p_intent, spans, model_version to a file")
-    score.add_argument(
-        "--in", dest="source", type=Path, required=True, help="Parquet or JSON Lines with `text`"
-    )
+    score.add_argument("--in", dest="source", type=Path, required=True, help="Parquet or JSON Lines with `text`")
     score.add_argument("--out", type=Path, required=True, help="Parquet or JSON Lines, by its ending")
     score.add_argument("--model", help="models:/<name>/<version>, a name or a folder; default: the champion")
     score.add_argument("--threads", type=int, help="CPU threads; default: the setting")

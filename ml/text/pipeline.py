@@ -43,9 +43,7 @@ class Judged:
         return named if self.champion is None else {**named, "champion": self.champion}
 
 
-def train_model(
-    config: TrainConfig, *, register: bool, out: Path | None, threads: int | None
-) -> dict[str, Any]:
+def train_model(config: TrainConfig, *, register: bool, out: Path | None, threads: int | None) -> dict[str, Any]:
     """Run a training and return its summary: metrics, gate, and the candidate's version where registered.
 
     `out` keeps the model folder; without it and without `register` nothing but the summary remains.
@@ -90,9 +88,7 @@ def train_model(
     return summary
 
 
-def _encoded(
-    config: TrainConfig, base: Path, sets: dict[str, list[Example]]
-) -> tuple[list[Encoded], list[Encoded]]:
+def _encoded(config: TrainConfig, base: Path, sets: dict[str, list[Example]]) -> tuple[list[Encoded], list[Encoded]]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
@@ -117,9 +113,7 @@ def _baseline(sets: dict[str, list[Example]]) -> evaluate.Metrics:
     """The peer's test results; fitted once for the same data, then read from the platform's home."""
     from ml.text.baseline import Baseline
 
-    key = hashlib.sha256("".join(examples_digest(sets[name]) for name in sorted(sets)).encode()).hexdigest()[
-        :16
-    ]
+    key = hashlib.sha256("".join(examples_digest(sets[name]) for name in sorted(sets)).encode()).hexdigest()[:16]
     path = settings().models_dir / "baselines" / f"text-{key}.json"
     if path.is_file():
         kept: evaluate.Metrics = json.loads(path.read_text(encoding="utf-8"))

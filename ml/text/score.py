@@ -59,9 +59,7 @@ def _read_json_lines(path: Path) -> pa.Table:
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet or JSON Lines by the file's ending; the file appears whole or not at all."""
     if path.suffix not in (".parquet", *_JSON):
-        raise InputError(
-            f"file {path.name}", f"its ending {path.suffix!r} is unknown", "give .parquet or .jsonl"
-        )
+        raise InputError(f"file {path.name}", f"its ending {path.suffix!r} is unknown", "give .parquet or .jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{os.getpid()}.staged")
     try:
@@ -123,9 +121,7 @@ def locate(model: str | None) -> tuple[Path, str]:
     root = given if local and given is not None else registry.fetch(model or MODEL)
     folder = registry.model_folder(root)
     if not (folder / MANIFEST).is_file():
-        raise InputError(
-            f"model {model}", "the folder holds no text model", "name one that `text train` wrote"
-        )
+        raise InputError(f"model {model}", "the folder holds no text model", "name one that `text train` wrote")
     named = root / registry.VERSION_FILE
     if named.is_file():
         return folder, str(json.loads(named.read_text(encoding="utf-8"))["label"])

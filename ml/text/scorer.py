@@ -57,9 +57,7 @@ class TextNetwork(nn.Module):
             self.register_buffer(f"{name}_centre", torch.zeros(config.hidden_size))
             self.register_buffer(f"{name}_scale", torch.ones(config.hidden_size))
 
-    def forward(
-        self, ids: torch.Tensor, mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits for ids and mask of shape (batch, pieces): (batch, 3), (batch,), (batch, pieces, 2)."""
         states, pooled = self.represent(ids, mask)
         pooled = self.dropout((pooled - self.sentence_centre) / self.sentence_scale)
@@ -92,9 +90,7 @@ def piece_bounds(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[in
     return bounds
 
 
-def spans_of(
-    text: str, bounds: Sequence[tuple[int, int, bool]], tags: Sequence[int]
-) -> list[tuple[int, int]]:
+def spans_of(text: str, bounds: Sequence[tuple[int, int, bool]], tags: Sequence[int]) -> list[tuple[int, int]]:
     """Return the (start, end) runs of `P` (tag 1); runs that only blanks part are one."""
     spans: list[tuple[int, int]] = []
     current = 0
@@ -216,9 +212,7 @@ class ServedScorer(PythonModel):
         """Load the model folder logged as the artifact `model`."""
         self.scorer = Scorer(Path(context.artifacts["model"]))
 
-    def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Score `model_input["text"]`; `params["threads"]` above 0 sets the CPU threads."""
         if params and params.get("threads"):
             torch.set_num_threads(int(params["threads"]))

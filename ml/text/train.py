@@ -73,9 +73,7 @@ def load_config(name_or_path: str) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"training configuration {path.name}", first["msg"], "mend it", field=where
-        ) from error
+        raise InputError(f"training configuration {path.name}", first["msg"], "mend it", field=where) from error
 
 
 @dataclass

@@ -14,9 +14,7 @@ from flashsale.corpora.normal import identity, normal_text, split_of
 from flashsale.corpora.sentences import _distinct, _Sentence
 from flashsale.errors import InputError
 
-AMAZON = (
-    "1_1\t-0.9\tThe router broke &amp; died.\n1_2\t0.1\tIt was there.\n2_1\t0.5\tgreat zoom on this camera\n"
-)
+AMAZON = "1_1\t-0.9\tThe router broke &amp; died.\n1_2\t0.1\tIt was there.\n2_1\t0.5\tgreat zoom on this camera\n"
 TWEETS = "1\t2.7\tso lucky :)\n2\t-0.5\tmeh\n3\t-0.49\tok\n"
 
 

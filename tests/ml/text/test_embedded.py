@@ -32,7 +32,15 @@ def test_core_pieces_cover_zh_and_en_and_nothing_long() -> None:
 
 
 def test_trimmed_tokenizer_keeps_scores_and_moves_ids() -> None:
-    vocabulary = [["<s>", 0.0], ["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], ["x", -1.0], ["yy", -2.0], ["<mask>", 0.0]]
+    vocabulary = [
+        ["<s>", 0.0],
+        ["<pad>", 0.0],
+        ["</s>", 0.0],
+        ["<unk>", 0.0],
+        ["x", -1.0],
+        ["yy", -2.0],
+        ["<mask>", 0.0],
+    ]
     raw = {"model": {"type": "Unigram", "unk_id": 3, "vocab": vocabulary}, "added_tokens": [{"id": 6}, {"id": 0}]}
     kept = embedded.choose_pieces(vocabulary, np.array([0, 0, 0, 0, 0, 1, 0]))
     assert kept.tolist() == [0, 1, 2, 3, 4, 6]  # `yy` was used once only

@@ -86,7 +86,9 @@ def test_batches_hold_every_row_once_within_budget() -> None:
 
 
 def test_collate_pads_what_the_losses_ignore() -> None:
-    made = collate([Encoded([0, 5, 2], [-100, 1, -100], 2, 1), Encoded([0, 2], [-100, -100], 0, 0)], 1, torch.device("cpu"))
+    made = collate(
+        [Encoded([0, 5, 2], [-100, 1, -100], 2, 1), Encoded([0, 2], [-100, -100], 0, 0)], 1, torch.device("cpu")
+    )
     assert made["ids"].tolist() == [[0, 5, 2], [0, 2, 1]] and made["mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert made["tags"][1].tolist() == [IGNORED] * 3
 
