@@ -1,4 +1,4 @@
-"""The demo: the whole loop once, by real Airflow DAGs, on a simulated shop, real orders or any folder source."""
+"""The demo: the whole loop once, by real Airflow DAGs, on a simulated shop, a public set of orders or any folder source."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def world_home(source: str) -> Path:
 
 
 def prepare_source(source: str, home: Path) -> Path:
-    """The folder source to read; the simulated shop and the real orders are written on first use."""
+    """The folder source to read; the simulated shop and the public set are written on first use."""
     commands = {
         "simulated": ["-m", "marketplace", "write"],
         "completejourney": ["-m", "flashsale.corpora.completejourney"],

@@ -110,8 +110,8 @@ def score_file(source: Path, target: Path, *, model: str | None, threads: int | 
 def locate(model: str | None) -> tuple[Path, str]:
     """Return the model folder and the label of a model named by URI, registry name or folder."""
     import hashlib
-    import json
 
+    from flashsale.text_serving import model_version
     from ml import registry
     from ml.text.pipeline import MODEL
     from ml.text.scorer import MANIFEST
@@ -122,9 +122,8 @@ def locate(model: str | None) -> tuple[Path, str]:
     folder = registry.model_folder(root)
     if not (folder / MANIFEST).is_file():
         raise InputError(f"model {model}", "the folder holds no text model", "name one that `text train` wrote")
-    named = root / registry.VERSION_FILE
-    if named.is_file():
-        return folder, str(json.loads(named.read_text(encoding="utf-8"))["label"])
+    if (root / registry.VERSION_FILE).is_file():
+        return folder, model_version(root)
     return folder, "local-" + hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
 
 

@@ -36,7 +36,7 @@ def _context(docs: Path | None, name: str) -> Any:
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     if docs is not None:
         folder = (docs / name).absolute()
         folder.mkdir(parents=True, exist_ok=True)

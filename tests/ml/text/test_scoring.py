@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,4 +129,4 @@ def test_served_model_needs_none_of_this_repository(home: Path, folder: Path, tm
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "the battery good"}\n')
     answer = score_file(source, tmp_path / "out.jsonl", model=None, threads=None)
-    assert answer["model_version"] == "flashsale-text-v1"
+    assert re.fullmatch(r"flashsale-text-v1-[0-9a-f]{8}", answer["model_version"])
