@@ -14,6 +14,9 @@ from flashsale.times import parse_utc
 
 APPROVE = "Approve"
 DONE = {"success", "failed"}
+#: A review is answered no sooner than this after it was seen: the scheduler must first hear that the task is waiting.
+#: An answer that overtakes that news makes it find a queued task that "has ended", and fail it (Airflow 3.3).
+SETTLE_S = 4.0
 
 
 class Driver:
@@ -37,6 +40,7 @@ class Driver:
     ) -> None:
         self.api, self.timings, self.say, self.reviewer, self.limit_s = api, timings, say, reviewer, limit_s
         self._asked: set[str] = set()
+        self._seen: dict[str, float] = {}
 
     def run(self, label: str, dag_id: str, conf: dict[str, Any]) -> datetime:
         """Start a run by form and follow it; returns when it was started."""
@@ -76,6 +80,8 @@ class Driver:
         for review in self.api.waiting_reviews():
             key = f"{review['task_instance']['id']}"
             if self.reviewer is not None:
+                if time.monotonic() - self._seen.setdefault(key, time.monotonic()) < SETTLE_S:
+                    continue
                 self.say(f"    review: {review['subject']} -> {APPROVE}, as {self.reviewer.user} (--approve-as)")
                 self.reviewer.answer_review(review, APPROVE, f"answered by --approve-as {self.reviewer.user}")
             elif key not in self._asked:

@@ -12,7 +12,7 @@ import pytest
 
 from flashsale.lake import Lake
 from flashsale.local.demo import ALL_DAYS
-from flashsale.local.runs import Driver
+from flashsale.local.runs import SETTLE_S, Driver
 from flashsale.local.service import Stack
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1500)]
@@ -110,6 +110,7 @@ def wait_for_review(stack: Stack, dag_id: str) -> list[dict[str, Any]]:
     while time.monotonic() < until:
         found = [r for r in stack.api().waiting_reviews() if r["task_instance"]["dag_id"] == dag_id]
         if found:
+            time.sleep(SETTLE_S)
             return found
         time.sleep(1)
     raise AssertionError([(t, s) for t, s in states(stack, dag_id).items()])
