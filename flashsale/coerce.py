@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -163,7 +164,8 @@ def find_duplicates(table: pa.Table, faults: Faults) -> None:
 def find_future(table: pa.Table, latest: datetime, faults: Faults) -> None:
     """Every event later than `latest` is a fault."""
     late = pc.fill_null(pc.greater(table["event_at"], pa.scalar(latest, pa.timestamp("us", tz="UTC"))), False)
-    for row in pc.indices_nonzero(late).to_pylist():
+    # not `indices_nonzero`: on a chunked array without rows it never returns (pyarrow 25)
+    for row in np.flatnonzero(late.to_numpy()).tolist():
         when = table["event_at"][row].as_py()
         faults.add(row, "event_at", f"{when.isoformat()} lies in the future", "correct the source's clock or time zone")
 

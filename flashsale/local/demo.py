@@ -1,4 +1,4 @@
-"""The demo: the whole loop once, by real Airflow DAGs, on a simulated shop, a public set of orders or any folder source."""
+"""The demo: the whole loop once, by real Airflow DAGs, on a simulated shop, public orders or any folder source."""
 
 from __future__ import annotations
 

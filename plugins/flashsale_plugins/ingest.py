@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -121,7 +122,7 @@ def _in_window(table: pa.Table, window: Window) -> pa.Array:
 def _keep(table: pa.Table, raw: pa.Table, faults: Faults, mask: pa.Array) -> tuple[pa.Table, pa.Table, Faults]:
     if pc.all(mask).as_py():
         return table, raw, faults
-    kept = pc.indices_nonzero(mask)
+    kept = pa.array(np.flatnonzero(mask.to_numpy(zero_copy_only=False)), pa.int64())
     if not faults.by_row:
         return table.take(kept), raw.take(kept), faults
     place = {old: new for new, old in enumerate(kept.to_pylist())}

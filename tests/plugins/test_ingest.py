@@ -86,6 +86,14 @@ def test_one_go_and_day_by_day_give_the_same_lake(world: World, tmp_path: Path) 
     assert {p: m.content_hash for p, m in one.items()} == {p: m.content_hash for p, m in other.items()}
 
 
+def test_an_interval_without_records_commits_nothing(world: World) -> None:
+    world.put(orders())
+    quiet = Window(datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 2, tzinfo=UTC))
+    outcome = world.load(window=quiet)
+    assert (outcome["rows"], outcome["quarantined"], outcome["changed_days"]) == (0, 0, [])
+    assert world.lake.partitions("raw/orders") == {}
+
+
 def test_late_records_publish_only_their_day(world: World) -> None:
     world.put(orders())
     world.load()
