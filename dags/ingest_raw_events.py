@@ -23,7 +23,7 @@ from flashsale_plugins.steps import events_summary, text_summary
 with DAG(
     dag_id="ingest_raw_events",
     doc_md=__doc__,
-    schedule=every("0 2 * * *"),
+    schedule=every("ingest_raw_events", "0 2 * * *"),
     start_date=START,
     catchup=False,
     max_active_runs=1,

@@ -26,7 +26,7 @@ decision = decision_arguments("review")
 with DAG(
     dag_id="train_demand_model",
     doc_md=__doc__,
-    schedule=every("0 6 * * 1"),
+    schedule=every("train_demand_model", "0 6 * * 1"),
     start_date=START,
     catchup=False,
     max_active_runs=1,
