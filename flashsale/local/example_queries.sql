@@ -1,4 +1,4 @@
--- Three queries to begin with; open the snapshot with:  duckdb warehouse.duckdb  (or any BI tool's DuckDB driver)
+-- Three queries to begin with. Open the snapshot with `duckdb warehouse.duckdb` or any BI tool's DuckDB driver.
 
 -- 1. Which sales lost most to empty shelves?
 SELECT campaign_id, units_sold, round(unconstrained_demand) AS demand, round(lost_units) AS lost, verdict

@@ -10,6 +10,7 @@ import pandas as pd
 
 from flashsale import warehouse
 from flashsale.lake import Lake
+from flashsale.request import load_request
 from flashsale.settings import settings
 
 
@@ -22,7 +23,7 @@ class ReportData:
         scores: campaign level of `campaign_scores`, in the order of the sales.
         plan: the plan's rows.
         summary: the plan's totals and what text was worth to it.
-        regions: space of each region.
+        regions: space of each region, as the request sets it.
         text_metrics: metrics of the served text model, by name.
         demand_metrics: backtest metrics of the demand model, by name.
         notes: what could not be shown, in words.
@@ -48,7 +49,11 @@ def gather(plan_id: str) -> ReportData:
     scores: pd.DataFrame = lake.read("decisions/campaign_scores").to_pandas()
     dates: pd.DataFrame = warehouse.read("SELECT campaign_id, starts_at FROM marts.dim_campaigns").to_pandas()
     scores = scores[scores["level"] == "campaign"].merge(dates, on="campaign_id").sort_values("starts_at")
-    regions: pd.DataFrame = warehouse.read("SELECT region_id, capacity_units FROM marts.dim_regions").to_pandas()
+    stored = lake.read("raw/sale_requests", [f"request_id={summary['request_id']}"])["request_json"][0].as_py()
+    asked = load_request(stored).regions
+    regions = pd.DataFrame(
+        {"region_id": [r.region_id for r in asked], "capacity_units": [r.capacity_units for r in asked]}
+    )
     text, text_label = _metrics("flashsale-text")
     demand, demand_label = _metrics("flashsale-demand")
     notes = [f"No champion of {name}: its quality is not shown." for name, label in

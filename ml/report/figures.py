@@ -151,10 +151,10 @@ def text_quality(data: ReportData) -> str | None:
     """Scores of the text model on its frozen test sets beside the TF-IDF baseline; None without a champion."""
     rows = []
     for name, value in sorted(data.text_metrics.items()):
-        twin = data.text_metrics.get(f"baseline_{name}")
-        if name.endswith(("macro_f1", "intent_f1", "entity_f1")) and not name.startswith(("baseline_", "champion_")):
+        twin = data.text_metrics.get(f"tfidf.{name}")
+        if name.endswith("_f1") and not name.startswith("tfidf."):
             group = {"BERT": value} if twin is None else {"BERT": value, "TF-IDF": twin}
-            rows.append((name.replace("_", " "), group))
+            rows.append((name.replace("_", " ").replace(".", " "), group))
     return _bars(rows, "Quality of the text model", "F1 on the frozen test set", percent=False) if rows else None
 
 
