@@ -15,7 +15,7 @@ OUT ?= out
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TZ := UTC
 
-.PHONY: help setup java chromium doctor demo test test-quick lint types imports dbt pytest e2e up down status bench format clean
+.PHONY: help setup java chromium doctor demo test test-quick lint types imports dbt pytest e2e up down status format clean
 
 help: ## Explain every target
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,9 +79,6 @@ down: $(STAMP) ## Stop everything `make up` started, also after a crash
 
 status: $(STAMP) ## What runs, and where
 	@$(BIN)/flashsale status
-
-bench: setup ## Run every benchmark; tables on screen, figures in benchmarks/results
-	for file in benchmarks/*.py; do $(BIN)/python $$file $(BENCH_ARGS); done
 
 format: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .

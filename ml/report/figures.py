@@ -152,7 +152,7 @@ def text_quality(data: ReportData) -> str | None:
     rows = []
     for name, value in sorted(data.text_metrics.items()):
         twin = data.text_metrics.get(f"tfidf.{name}")
-        if name.endswith("_f1") and not name.startswith("tfidf."):
+        if "_f1." in name and not name.startswith("tfidf."):
             group = {"BERT": value} if twin is None else {"BERT": value, "TF-IDF": twin}
             rows.append((name.replace("_", " ").replace(".", " "), group))
     return _bars(rows, "Quality of the text model", "F1 on the frozen test set", percent=False) if rows else None

@@ -46,7 +46,7 @@ def report_data() -> ReportData:
     return ReportData(
         sales=sales, scores=scores, plan=plan, summary=summary,
         regions=pd.DataFrame({"region_id": ["east", "west"], "capacity_units": [40, 30]}),
-        text_metrics={"zh_sentiment_macro_f1": 0.86, "tfidf.zh_sentiment_macro_f1": 0.85},
+        text_metrics={"sentiment_f1.zh": 0.86, "tfidf.sentiment_f1.zh": 0.85},
         demand_metrics={"wape_model": 0.35, "wape_linear": 0.48}, labels={"text": "t-v1", "demand": "d-v1"},
     )  # fmt: skip
 
