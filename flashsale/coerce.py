@@ -175,7 +175,7 @@ def split(table: pa.Table, raw: pa.Table, faults: Faults) -> tuple[pa.Table, pa.
     if not faults.by_row:
         return table, QUARANTINE_SCHEMA.empty_table()
     bad = sorted(faults.by_row)
-    mask = pa.array([True] * table.num_rows).to_pylist()
+    mask = [True] * table.num_rows
     for row in bad:
         mask[row] = False
     records = raw.take(pa.array(bad)).to_pylist()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-_UTC = pa.timestamp("us", tz="UTC")
-_PRICE = pa.decimal128(12, 2)
+from flashsale.tables import MONEY, UTC_MICROS
 
 #: One row per campaign, SKU and region: demand as it would have been with stock to the end.
 UNCONSTRAINED_DEMAND = pa.schema(
@@ -69,10 +68,10 @@ ALLOCATION_RECOMMENDATIONS = pa.schema(
         ("sku_id", pa.string()),
         ("region_id", pa.string()),
         ("allocate_units", pa.int64()),
-        ("offer_price", _PRICE),
+        ("offer_price", MONEY),
         ("promo_type", pa.string()),
-        ("starts_at", _UTC),
-        ("ends_at", _UTC),
+        ("starts_at", UTC_MICROS),
+        ("ends_at", UTC_MICROS),
         ("demand_p10", pa.float64()),
         ("demand_p50", pa.float64()),
         ("demand_p90", pa.float64()),
@@ -89,7 +88,7 @@ ALLOCATION_RECOMMENDATIONS = pa.schema(
         ("data_hash", pa.string()),
         ("status", pa.string()),
         ("decided_by", pa.string()),
-        ("decided_at", _UTC),
+        ("decided_at", UTC_MICROS),
         ("reason", pa.string()),
     ]
 )

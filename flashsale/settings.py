@@ -32,7 +32,6 @@ class Settings(BaseSettings):
     threads: int = Field(default=2, ge=1, description="Threads of one heavy step")
     text_base_model: str = Field(default="embedded", description="`embedded`, a folder, or a Hugging Face name")
     text_config: str = Field(default="full", description="Training configuration: `demo`, `full`, or a YAML file")
-    spark_master: str = "local[*]"
 
     @property
     def lake_uri(self) -> str:
