@@ -10,12 +10,13 @@ UV_VERSION := 0.13.9
 PACKAGES := .flashsale/packages
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 SOURCE ?= simulated
+QUICK ?=
 OUT ?= out
 # a local folder of wheels (for example a CPU build of torch) is honoured by uv as it is by pip
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TZ := UTC
 
-.PHONY: help setup java chromium doctor demo test test-quick lint types imports dbt pytest e2e up down status format clean
+.PHONY: help setup java chromium doctor demo test test-quick lint types imports dbt pytest e2e bench up down status format clean
 
 help: ## Explain every target
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +71,9 @@ pytest: $(STAMP)
 
 e2e: setup chromium ## The demo end to end, then its report in a browser
 	FLASHSALE_E2E=1 $(BIN)/python -m pytest tests/e2e
+
+bench: setup ## Every benchmark against its peer; figures to benchmarks/results (QUICK=--quick: does it run?)
+	@for file in benchmarks/[a-z]*.py; do case $$file in */harness.py) ;; *) echo "== $$file"; $(BIN)/python $$file $(QUICK);; esac; done
 
 up: setup ## Start Airflow, MLflow and the simulated shop on loopback, wait until healthy, print the login
 	@$(BIN)/flashsale up

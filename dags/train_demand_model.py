@@ -14,14 +14,11 @@ from flashsale_plugins.dag_parts import (
     START,
     Pool,
     Tag,
-    decision_arguments,
     default_args,
     every,
 )
 from flashsale_plugins.operators import CommandOperator
-from flashsale_plugins.review import ReviewOperator
-
-decision = decision_arguments("review")
+from flashsale_plugins.review import review_of_candidate
 
 with DAG(
     dag_id="train_demand_model",
@@ -40,27 +37,5 @@ with DAG(
     train = CommandOperator(
         task_id="train", pool=Pool.HEAVY, command=["python", "-m", "ml", "demand", "train", "--register"]
     )
-    review = ReviewOperator(
-        task_id="review",
-        subject="Demand model candidate {{ ti.xcom_pull(task_ids='train')['version'] }}: make it champion?",
-        body="{% set t = ti.xcom_pull(task_ids='train') %}"
-        "Gate passed: **{{ t['gate']['passed'] }}** {{ t['gate'].get('reasons', '') }}\n\n"
-        "{% for name, value in t['metrics'].items() %}- {{ name }}: {{ value }}\n{% endfor %}",
-    )
-    record = CommandOperator(
-        task_id="record",
-        command=[
-            "python",
-            "-m",
-            "ml",
-            "registry",
-            "{{ 'promote' if " + decision["approved"] + " else 'reject' }}",
-            "flashsale-demand-candidate",
-            "{{ ti.xcom_pull(task_ids='train')['version'] }}",
-            "--by",
-            decision["by"],
-            "--reason",
-            decision["reason"],
-        ],
-    )
+    review, record = review_of_candidate("flashsale-demand", train_task="train", noun="Demand model")
     audit >> unconstrain >> train >> review >> record

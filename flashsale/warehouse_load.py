@@ -1,7 +1,8 @@
 """Lake → warehouse: committed partitions become tables of the schema `raw`, and dbt's result becomes the snapshot.
 
 On DuckDB a stream is a view over its committed files: nothing is copied. On PostgreSQL it is a table, filled by COPY
-with the partitions whose content changed. Both remember what they brought in, and say which days changed.
+with the partitions whose content changed. Both remember what they brought in, and say which days changed; those days
+wait for a build.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from flashsale.errors import InputError
 from flashsale.lake import Lake, Manifest
 from flashsale.settings import settings
 from flashsale.tables import SALE_REQUESTS, SCORED_TEXTS, sql_type
+from flashsale.warehouse_build import wait_for_build
 
 #: Pointer to the model version whose scores the warehouse reads.
 SERVED = "text/served"
@@ -63,8 +65,8 @@ def _changed(relation: Relation, loaded: dict[tuple[str, str], str]) -> tuple[li
 
 
 def _days(found: list[Relation], loaded: dict[tuple[str, str], str]) -> list[str]:
-    days = {p.removeprefix("date=") for r in found for p in _changed(r, loaded)[0] if p.startswith("date=")}
-    return sorted(days)
+    touched = {p for r in found for side in _changed(r, loaded) for p in side}
+    return sorted(p.removeprefix("date=") for p in touched if p.startswith("date="))
 
 
 def load(lake: Lake, decisions: dict[str, pa.Schema]) -> dict[str, Any]:
@@ -97,18 +99,22 @@ def _load_duckdb(lake: Lake, found: list[Relation]) -> list[str]:
     path = settings().warehouse_path
     path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(str(path)) as connection:
-        connection.execute("CREATE SCHEMA IF NOT EXISTS raw; SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("BEGIN")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS raw")
         connection.execute("CREATE TABLE IF NOT EXISTS raw._loaded (relation text, partition text, content_hash text)")
         loaded = _loaded(connection.execute("SELECT * FROM raw._loaded").fetchall())
         changed = _days(found, loaded)
         for relation in found:
             _define_duckdb(connection, lake, relation)
+        wait_for_build(connection, changed)
         rows = [(r.name, p, m.content_hash) for r in found for p, m in r.manifests.items()]
         connection.execute("DELETE FROM raw._loaded")
         if rows:
             columns = [pa.array(c) for c in zip(*rows, strict=True)]
             connection.register("brought_in", pa.table(columns, names=["relation", "partition", "content_hash"]))
             connection.execute("INSERT INTO raw._loaded SELECT * FROM brought_in")
+        connection.execute("COMMIT")
     return changed
 
 
@@ -189,6 +195,7 @@ def _load_postgres(lake: Lake, found: list[Relation]) -> list[str]:
         changed = _days(found, loaded)
         for relation in found:
             _define_postgres(cursor, lake, relation, loaded)
+        wait_for_build(connection, changed)
         connection.commit()
     return changed
 
@@ -221,8 +228,8 @@ def _csv(rows: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def publish_postgres(schemas: tuple[str, ...] = ("staging", "intermediate", "marts")) -> dict[str, Any]:
-    """Swap the schemas just built with the published ones, in one transaction."""
+def publish_postgres(schemas: tuple[str, ...] = ("marts",)) -> dict[str, Any]:
+    """Swap the marts just built with the published ones, in one transaction."""
     import psycopg
 
     with psycopg.connect(settings().warehouse_uri) as connection, connection.cursor() as cursor:

@@ -8,14 +8,7 @@ from typing import Any
 import requests
 
 from flashsale.errors import InputError
-
-#: Pools the DAGs name; the same slots as `flashsale_plugins.dag_parts.POOL_SLOTS`, held together by a test.
-POOLS = {
-    "warehouse": (1, "The warehouse has one writer"),
-    "gpu": (1, "Training, one run at a time"),
-    "heavy": (1, "Steps that use every core"),
-    "ingest": (2, "Streams loaded side by side"),
-}
+from flashsale.pools import POOL_SLOTS
 
 
 class AirflowApi:
@@ -59,7 +52,7 @@ class AirflowApi:
     def create_pools(self) -> None:
         """Make the pools the DAGs name; those that exist are left as they are."""
         existing = {p["name"] for p in self.call("GET", "/pools", params={"limit": 100})["pools"]}
-        for name, (slots, words) in POOLS.items():
+        for name, (slots, words) in POOL_SLOTS.items():
             if name not in existing:
                 body = {"name": name, "slots": slots, "description": words, "include_deferred": False}
                 self.call("POST", "/pools", json=body)

@@ -51,6 +51,8 @@ def _airflow(home: Path, database: str, port: int, users: tuple[str, ...]) -> di
         "AIRFLOW__API__SECRET_KEY": secret(home, "airflow-api.key"),
         "AIRFLOW__API_AUTH__JWT_SECRET": secret(home, "airflow.jwt"),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
+        # how long a worker may outlive a task that waits for a review, see `flashsale.local.runs.SETTLE_S`
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",

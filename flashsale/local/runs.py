@@ -14,9 +14,10 @@ from flashsale.times import parse_utc
 
 APPROVE = "Approve"
 DONE = {"success", "failed"}
-#: A review is answered no sooner than this after it was seen: the scheduler must first hear that the task is waiting.
-#: An answer that overtakes that news makes it find a queued task that "has ended", and fail it (Airflow 3.3).
-SETTLE_S = 4.0
+#: A review is answered no sooner than this after it was seen. The task's worker ends up to one heartbeat after the task
+#: began to wait, and the scheduler hears of it a loop later; an answer that overtakes that news makes it find a queued
+#: task that "has ended", and fail it (Airflow 3.3). The review's own retry would then ask a second time.
+SETTLE_S = 5.0
 
 
 class Driver:

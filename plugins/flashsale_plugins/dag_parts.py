@@ -9,6 +9,8 @@ from typing import Any
 
 from airflow.sdk import Asset, CronDataIntervalTimetable
 
+from flashsale.pools import Pool as Pool
+
 OWNER = "flashsale"
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -22,23 +24,6 @@ class Tag(StrEnum):
     MODELS = "models"
     DECISIONS = "decisions"
 
-
-class Pool(StrEnum):
-    """Pools: one writer of the warehouse, one user of the GPU, few heavy steps side by side."""
-
-    WAREHOUSE = "warehouse"
-    GPU = "gpu"
-    HEAVY = "heavy"
-    INGEST = "ingest"
-
-
-#: Slots of each pool; `make up` and the demo create them, an operator elsewhere runs `airflow pools import`.
-POOL_SLOTS: dict[Pool, tuple[int, str]] = {
-    Pool.WAREHOUSE: (1, "The warehouse has one writer"),
-    Pool.GPU: (1, "Training, one run at a time"),
-    Pool.HEAVY: (1, "Steps that use every core"),
-    Pool.INGEST: (2, "Streams loaded side by side"),
-}
 
 RAW_EVENTS = Asset("flashsale://lake/raw/events")
 RAW_TEXT = Asset("flashsale://lake/raw/text")

@@ -68,11 +68,10 @@ def test_no_review_is_approved_by_default(bag: Any) -> None:
 
 
 def test_pools_of_the_dags_exist(bag: Any) -> None:
-    from flashsale.local.airflow_api import POOLS
-    from flashsale_plugins.dag_parts import POOL_SLOTS
+    from flashsale.pools import POOL_SLOTS, Pool
 
-    assert {str(p): v for p, v in POOL_SLOTS.items()} == POOLS
-    assert {t.pool for d in bag.dags.values() for t in d.tasks} <= {"default_pool", *POOLS}
+    assert set(POOL_SLOTS) == set(Pool)
+    assert {t.pool for d in bag.dags.values() for t in d.tasks} <= {"default_pool", *POOL_SLOTS}
 
 
 def test_parsing_a_dag_imports_nothing_heavy() -> None:

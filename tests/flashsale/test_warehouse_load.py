@@ -17,6 +17,7 @@ from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.settings import settings
 from flashsale.times import Window
+from flashsale.warehouse_build import build
 from flashsale.warehouse_load import load, publish, publish_duckdb
 from flashsale_plugins.ingest import Gatekeeper, ingest_requests, ingest_stream
 from flashsale_plugins.sources import open_source
@@ -57,7 +58,7 @@ def built_once(shop_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         patch.setenv("FLASHSALE_LAKE", str(shop_lake))
         settings.cache_clear()
         load(Lake(settings().lake_uri), DECISIONS)
-        dbt.run("build")
+        assert build()["full"]
         publish()
     settings.cache_clear()
     return folder / "warehouse"
@@ -114,6 +115,66 @@ def test_loading_again_changes_nothing_and_names_changed_days(
     assert (outcome["changed_days"], outcome["first_changed"]) == (1, day.removeprefix("date="))
 
 
+def edited_lake(folder: Path) -> Lake:
+    """A copy of the lake in which records of two days came late, one day was corrected and one order fell away."""
+    shutil.copytree(settings().lake_uri, folder)
+    lake = Lake(str(folder))
+    days = sorted(lake.partitions("raw/orders"))
+    for day in days[3:5]:
+        lake.write("raw/orders", day, lake.read("raw/orders", [day]).slice(1))
+    for stream, day in (("traffic", days[10]), ("inventory", days[11])):
+        lake.write(f"raw/{stream}", day, lake.read(f"raw/{stream}", [day]).slice(2))
+    return lake
+
+
+def everything() -> dict[str, list[tuple[object, ...]]]:
+    """Rows of every built table, in an order of their own."""
+    with duckdb.connect(str(settings().warehouse_path), read_only=True) as connection:
+        names = connection.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE schema_name <> 'raw' ORDER BY 1"
+        ).fetchall()
+        return {name: rows(connection.execute(f"SELECT * FROM {name}").to_arrow_table()) for (name,) in names}
+
+
+def test_a_build_of_changed_days_equals_a_full_build(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = edited_lake(tmp_path / "lake")
+    before = everything()
+    monkeypatch.setenv("FLASHSALE_LAKE", str(tmp_path / "lake"))
+    settings.cache_clear()
+    load(lake, DECISIONS)
+    load(lake, DECISIONS)  # a second load before the build must not lose the days of the first
+    outcome = build()
+    assert (outcome["full"], outcome["days"]) == (False, 4)
+    changed = everything()
+    dbt.run("build", "--full-refresh", "--exclude-resource-type", "test", "unit_test")
+    assert changed == everything()
+    assert changed["staging.stg_raw__actions"] != before["staging.stg_raw__actions"]
+    assert build()["days"] == 0
+
+
+def test_days_wait_until_a_build_succeeds(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = edited_lake(tmp_path / "lake")
+    monkeypatch.setenv("FLASHSALE_LAKE", str(tmp_path / "lake"))
+    settings.cache_clear()
+    load(lake, DECISIONS)
+    monkeypatch.setattr(dbt, "run", lambda *a, **k: (_ for _ in ()).throw(InputError("dbt", "broken", "mend it")))
+    with pytest.raises(InputError, match="broken"):
+        build()
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr(dbt, "run", lambda *a, **k: seen.append(k["variables"]) or {})
+    assert build()["days"] == len(seen[0]["changed_days"]) == 4  # type: ignore[arg-type]
+
+
+def test_an_edited_project_is_built_in_full(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flashsale.warehouse_build.project_hash", lambda: "edited")
+    given: list[tuple[str, ...]] = []
+    monkeypatch.setattr(dbt, "run", lambda *a, **k: given.append(a) or {})
+    assert build()["full"] and build()["full"] is False
+    assert given == [("build", "--full-refresh"), ("build",)]
+
+
 def test_publishing_never_disturbs_an_open_reader(built: Path) -> None:
     with duckdb.connect(str(settings().snapshot), read_only=True) as reader:
         before = reader.execute("SELECT count(*) FROM marts.fct_orders").fetchone()
@@ -158,8 +219,8 @@ def test_postgres_gives_the_same_marts(built: Path, postgres: str, monkeypatch: 
     lake = Lake(settings().lake_uri)
     assert load(lake, DECISIONS)["changed_days"] > 0
     assert load(lake, DECISIONS)["changed_days"] == 0
-    for _ in range(2):  # the second publish swaps a published schema
-        dbt.run("build")
+    for full in (True, False):  # the second publish swaps a published schema
+        assert build()["full"] is full
         publish()
     for name, want in expected.items():
         assert rows(warehouse.read(f"SELECT * FROM marts.{name}")) == want, name

@@ -1,3 +1,8 @@
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ take_out('action_date in ' ~ changed_days()) }}"
+) }}
+
 select
     action_date,
     sku_id,
@@ -9,4 +14,7 @@ select
     count(*) filter (where action = 'notify_me') as notify_me,
     count(*) filter (where action = 'sold_out_view') as sold_out_views
 from {{ ref('stg_raw__actions') }}
+{% if is_incremental() %}
+where action_date in {{ changed_days() }}
+{% endif %}
 group by action_date, sku_id, region_id

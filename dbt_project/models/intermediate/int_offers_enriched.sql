@@ -1,4 +1,5 @@
 -- Cost, list price and shipping are those that held when the sale began.
+{% set offer_key = ['offers.campaign_id', 'offers.sku_id', 'offers.region_id'] %}
 with offers as (
     select * from {{ ref('stg_raw__offers') }}
 ),
@@ -19,13 +20,7 @@ priced as (
         products.list_price,
         products.unit_cost,
         products.launched_at,
-        row_number() over (
-            partition by offers.campaign_id, offers.sku_id, offers.region_id
-            order by
-                case when products.valid_from_at <= offers.starts_at then 0 else 1 end,
-                case when products.valid_from_at <= offers.starts_at then products.valid_from_at end desc,
-                products.valid_from_at
-        ) as version_rank
+        {{ version_rank(offer_key, 'offers.starts_at', 'products.valid_from_at') }} as version_rank
     from offers
     inner join products on offers.sku_id = products.sku_id
 )

@@ -1,10 +1,19 @@
--- A line is placed once; later events of the same line say what became of it.
+-- A line is placed once; later events of the same line say what became of it. Orders that have, or had, an event on a
+-- changed day are taken out first; the query then reads every order that is missing, from its first event on.
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ take_out(orders_of_changed_days()) }}"
+) }}
+
 with ranked as (
     select
         *,
         row_number() over (partition by order_id, line_no order by event_at, event_id) as first_rank,
         row_number() over (partition by order_id, line_no order by event_at desc, event_id desc) as last_rank
     from {{ ref('stg_raw__order_events') }}
+    {% if is_incremental() %}
+    where order_id not in (select order_id from {{ this }})
+    {% endif %}
 ),
 
 placed as (

@@ -1,3 +1,4 @@
+{% set planning_key = ['plannings.row_kind', 'plannings.campaign_id', 'plannings.sku_id', 'plannings.region_id'] %}
 with plannings as (
     select * from {{ ref('int_plannings') }}
 ),
@@ -13,13 +14,7 @@ products as (
         versions.list_price,
         versions.unit_cost,
         versions.launched_at,
-        row_number() over (
-            partition by plannings.row_kind, plannings.campaign_id, plannings.sku_id, plannings.region_id
-            order by
-                case when versions.valid_from_at <= plannings.cutoff_at then 0 else 1 end,
-                case when versions.valid_from_at <= plannings.cutoff_at then versions.valid_from_at end desc,
-                versions.valid_from_at
-        ) as version_rank
+        {{ version_rank(planning_key, 'plannings.cutoff_at', 'versions.valid_from_at') }} as version_rank
     from plannings
     inner join {{ ref('stg_raw__products') }} as versions on plannings.sku_id = versions.sku_id
 ),
@@ -31,13 +26,7 @@ regions as (
         plannings.sku_id,
         plannings.region_id,
         versions.capacity_units,
-        row_number() over (
-            partition by plannings.row_kind, plannings.campaign_id, plannings.sku_id, plannings.region_id
-            order by
-                case when versions.valid_from_at <= plannings.cutoff_at then 0 else 1 end,
-                case when versions.valid_from_at <= plannings.cutoff_at then versions.valid_from_at end desc,
-                versions.valid_from_at
-        ) as version_rank
+        {{ version_rank(planning_key, 'plannings.cutoff_at', 'versions.valid_from_at') }} as version_rank
     from plannings
     inner join {{ ref('stg_raw__regions') }} as versions on plannings.region_id = versions.region_id
 )

@@ -1,6 +1,12 @@
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ take_out('event_date in ' ~ changed_days()) }}"
+) }}
+
 select
     event_id,
     event_at,
+    {{ utc_day('event_at') }} as event_date,
     order_id,
     line_no,
     user_id,
@@ -13,3 +19,6 @@ select
     campaign_id,
     status
 from {{ source('raw', 'orders') }}
+{% if is_incremental() %}
+where {{ utc_day('event_at') }} in {{ changed_days() }}
+{% endif %}

@@ -1,3 +1,8 @@
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ take_out('signal_date in ' ~ changed_days()) }}"
+) }}
+
 select
     event_id,
     event_at as written_at,
@@ -15,3 +20,6 @@ select
     reposts,
     model_version
 from {{ source('lake', 'scored_texts') }}
+{% if is_incremental() %}
+where {{ utc_day('event_at') }} in {{ changed_days() }}
+{% endif %}

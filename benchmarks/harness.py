@@ -1,0 +1,90 @@
+"""Runs two sides in turn (A B B A …), and states the ratio of their times with a 95 % bootstrap interval."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison; `ratio` > 1 means ours is better, `low` and `high` bound it with 95 % confidence."""
+
+    name: str
+    ratio: float
+    low: float
+    high: float
+    ours: float
+    peer: float
+    unit: str
+    machine: str
+
+
+def machine() -> str:
+    """Processor, cores and Python of this machine."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def compare(
+    name: str, ours: Callable[[], Any], peer: Callable[[], Any], *, rounds: int, same: Callable[[Any, Any], bool] | None
+) -> Result:
+    """Time both sides, interleaved; `same` checks that they computed the same.
+
+    Each round runs ours, peer, peer, ours, so that a machine that slows down wrongs neither. The ratio is the median of
+    the rounds' ratios of peer over ours; its interval is a bootstrap over rounds.
+    """
+    first, second = ours(), peer()  # a warm-up of both, and the check
+    if same is not None and not same(first, second):
+        raise AssertionError(f"{name}: the two sides do not agree")
+    mine, theirs = [], []
+    for _ in range(rounds):
+        a, b = _seconds(ours), _seconds(peer)
+        c, d = _seconds(peer), _seconds(ours)
+        mine.append(a + d)
+        theirs.append(b + c)
+    ratios = np.array(theirs) / np.array(mine)
+    draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    ours_s, peer_s = float(np.median(mine)) / 2, float(np.median(theirs)) / 2
+    return Result(name, float(np.median(ratios)), float(low), float(high), ours_s, peer_s, "s", machine())
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def write(name: str, results: list[Result]) -> None:
+    """Print the table and leave `results/<name>.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    rounded = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in results]
+    (RESULTS / f"{name}.json").write_text(json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")
+    print(f"{'name':34} {'ratio':>8} {'95 % interval':>18} {'ours':>10} {'peer':>10} unit")
+    for r in results:
+        print(f"{r.name:34} {r.ratio:8.2f} {f'{r.low:.2f} to {r.high:.2f}':>18} {r.ours:10.4f} {r.peer:10.4f} {r.unit}")
+
+
+def arguments(words: str) -> argparse.Namespace:
+    """The command line every benchmark has."""
+    parser = argparse.ArgumentParser(description=words)
+    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: does it run, not what it says")
+    return parser.parse_args()
