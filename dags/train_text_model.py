@@ -14,8 +14,8 @@ from flashsale_plugins.dag_parts import (
     START,
     Pool,
     Tag,
+    at,
     default_args,
-    every,
 )
 from flashsale_plugins.operators import CommandOperator
 from flashsale_plugins.review import review_of_candidate
@@ -23,7 +23,7 @@ from flashsale_plugins.review import review_of_candidate
 with DAG(
     dag_id="train_text_model",
     doc_md=__doc__,
-    schedule=every("train_text_model", "0 4 * * 1"),
+    schedule=at("train_text_model", "0 4 * * 1"),
     start_date=START,
     catchup=False,
     max_active_runs=1,

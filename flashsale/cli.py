@@ -45,6 +45,12 @@ def _refresh_decisions(args: argparse.Namespace) -> dict[str, Any]:
     return _load(args) | dbt.run("build", "--select", "tag:decisions") | _publish(args)
 
 
+def _freshness(_: argparse.Namespace) -> dict[str, Any]:
+    from flashsale import dbt
+
+    return dbt.freshness()
+
+
 def _serve_text(args: argparse.Namespace) -> dict[str, Any]:
     from pathlib import Path
 
@@ -108,11 +114,14 @@ def parser() -> argparse.ArgumentParser:
     serve = sub.add_parser("serve-text", help="let the warehouse read the scores of a model version")
     serve.add_argument("--model", required=True, help="folder of the fetched model version")
     serve.set_defaults(func=_serve_text)
-    warehouse = sub.add_parser("warehouse", help="load, build, publish").add_subparsers(dest="step", required=True)
+    warehouse = sub.add_parser("warehouse", help="load, build, publish, freshness").add_subparsers(
+        dest="step", required=True
+    )
     for name, func, words in (
         ("load", _load, "bring committed partitions into the warehouse"),
         ("build", _build, "dbt build: models and tests"),
         ("publish", _publish, "publish the audited build in one step"),
+        ("freshness", _freshness, "streams whose newest record is older than their contract allows"),
         ("refresh-decisions", _refresh_decisions, "load, build and publish the marts over decisions alone"),
     ):
         warehouse.add_parser(name, help=words).set_defaults(func=func)

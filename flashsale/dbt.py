@@ -52,28 +52,44 @@ def run(*arguments: str, variables: dict[str, Any] | None = None) -> dict[str, A
 
     Raises InputError that names the nodes that failed, with dbt's own words.
     """
+    nodes, status = _invoke(arguments, "run_results.json", variables or {})
+    failed = [n for n in nodes if n["status"] in ("error", "fail", "runtime error")]
+    if failed or status:
+        words = "; ".join(f"{n['unique_id']}: {(n.get('message') or '').strip()[:200]}" for n in failed[:5])
+        raise InputError("dbt", words or f"exit status {status}", "mend the data or the model, then run again")
+    return dict(Counter(str(n["status"]) for n in nodes))
+
+
+def freshness() -> dict[str, Any]:
+    """The streams whose newest record is older than their contract allows, by dbt's own measure and clock.
+
+    Returns `fresh` (a count), `late` (over the contract's hours) and `stale` (over seven times as many), each of these
+    two a mapping of stream to the time of its newest record. Raises InputError where a source cannot be read.
+    """
+    nodes, _ = _invoke(("source", "freshness"), "sources.json", {})
+    broken = [n for n in nodes if n["status"] == "runtime error"]
+    if broken:
+        words = "; ".join(f"{n['unique_id']}: {n.get('error')}" for n in broken)
+        raise InputError("dbt source freshness", words, "load the warehouse first")
+
+    def newest(status: str) -> dict[str, str]:
+        return {n["unique_id"].rsplit(".", 1)[-1]: n["max_loaded_at"] for n in nodes if n["status"] == status}
+
+    return {"fresh": len(newest("pass")), "late": newest("warn"), "stale": newest("error")}
+
+
+def _invoke(arguments: tuple[str, ...], written: str, variables: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """Run dbt in a process of its own; the results it wrote and its exit status."""
     found = settings()
-    given = json.dumps({"planning_lead_hours": found.planning_lead_hours, **(variables or {})})
-    command = [
-        str(Path(sys.executable).parent / "dbt"),
-        *arguments,
-        "--project-dir",
-        str(PROJECT),
-        "--profiles-dir",
-        str(PROJECT),
-        "--vars",
-        given,
-    ]
+    given = json.dumps({"planning_lead_hours": found.planning_lead_hours, **variables})
+    program = str(Path(sys.executable).parent / "dbt")
+    places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--vars", given]
     env = {**os.environ, **environment(found)}
-    results = Path(env["DBT_TARGET_PATH"]) / "run_results.json"
+    results = Path(env["DBT_TARGET_PATH"]) / written
     results.unlink(missing_ok=True)
+    command = [program, *arguments, *places]
     done = subprocess.run(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     print(done.stdout, file=sys.stderr)
     if not results.exists():
         raise InputError("dbt", f"did not run: {done.stdout.strip()[-600:]}", "read the lines above")
-    nodes = json.loads(results.read_text())["results"]
-    failed = [n for n in nodes if n["status"] in ("error", "fail", "runtime error")]
-    if failed or done.returncode:
-        words = "; ".join(f"{n['unique_id']}: {(n.get('message') or '').strip()[:200]}" for n in failed[:5])
-        raise InputError("dbt", words or f"exit status {done.returncode}", "mend the data or the model, then run again")
-    return dict(Counter(str(n["status"]) for n in nodes))
+    return list(json.loads(results.read_text())["results"]), done.returncode

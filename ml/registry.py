@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -184,7 +185,7 @@ def promote(candidate: str, version: str, *, by: str, reason: str) -> Version:
     if done is None:
         copy = api.copy_model_version(f"models:/{candidate}/{version}", name)
         done = str(copy.version)
-        _tag(name, done, {**entry.tags, "candidate": f"{candidate}/{version}"})
+        _tag(name, done, {"candidate": f"{candidate}/{version}"})  # the copy brings the candidate's own tags
         if before is not None:
             _tag(name, done, {"replaced": before.version})
     _tag(name, done, _decision("approved", by, reason))
@@ -289,6 +290,26 @@ def fetch(model_uri: str) -> Path:
             raise
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+    return folder
+
+
+def fetch_champion(name: str) -> Path:
+    """Return a local copy of the champion of `name`.
+
+    Where no tracking address is set and none was used before, as in a shell after `make demo`, it is the champion
+    that was last fetched on this machine, and a line says which.
+    """
+    pointer = settings().models_dir / "registry" / f"{name}.{CHAMPION}"
+    own = settings().mlflow_tracking_uri is not None or (settings().home / "mlflow.db").exists()
+    if not own and pointer.is_file():
+        folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
+        if (folder / VERSION_FILE).is_file():
+            print(f"no registry is set: the champion last fetched here, {folder.name}", file=sys.stderr, flush=True)
+            return folder
+    folder = fetch(name)
+    staged = pointer.with_name(f".{pointer.name}.{os.getpid()}")
+    staged.write_text(folder.name, encoding="utf-8")
+    os.replace(staged, pointer)
     return folder
 
 

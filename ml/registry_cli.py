@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from ml import registry
@@ -55,5 +56,7 @@ def _show(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fetch(args: argparse.Namespace) -> dict[str, Any]:
-    found = registry.resolve(args.model)
-    return {**found.as_dict(), "path": str(registry.fetch(found.uri))}
+    bare = not set("/@") & set(args.model)
+    folder = registry.fetch_champion(args.model) if bare else registry.fetch(args.model)
+    version: dict[str, Any] = json.loads((folder / registry.VERSION_FILE).read_text(encoding="utf-8"))
+    return {**version, "path": str(folder)}

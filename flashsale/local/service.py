@@ -114,6 +114,7 @@ class Stack:
         config.write_text(
             "[mlflow]\ndefault_permission = READ\n"
             f"database_uri = sqlite:///{folder / 'users.db'}\nadmin_username = {ADMIN}\n"
+            "auth_cache_ttl_seconds = 600\n"  # a password check costs a third of a second, by design; not a call each
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         )
         env = self.environment | {

@@ -1,4 +1,4 @@
-"""Building, freezing, judging and saving the text model; its network is in `scorer`, where it is served."""
+"""Building, freezing, judging and saving the text model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from ml.text import scorer
 from ml.text.data import IGNORED, SENTIMENTS, TAGS
-from ml.text.scorer import TextNetwork
+from ml.text.network import TextNetwork
 
 
 def build(base: Path) -> TextNetwork:

@@ -162,7 +162,7 @@ def _register(
 
     example = pd.DataFrame({"text": ["性价比很高,下次还会来买!", "The battery died after two weeks."]})
     scored = scorer.Scorer(folder).score(example["text"].tolist())
-    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "mlflow")
+    packages = ("torch", "tokenizers", "safetensors", "numpy", "pandas", "mlflow")
     return registry.register_candidate(
         registry.Candidate(
             name=CANDIDATE,

@@ -118,7 +118,10 @@ def locate(model: str | None) -> tuple[Path, str]:
 
     given = Path(model) if model else None
     local = given is not None and given.is_dir()
-    root = given if local and given is not None else registry.fetch(model or MODEL)
+    if local and given is not None:
+        root = given
+    else:
+        root = registry.fetch(model) if model else registry.fetch_champion(MODEL)
     folder = registry.model_folder(root)
     if not (folder / MANIFEST).is_file():
         raise InputError(f"model {model}", "the folder holds no text model", "name one that `text train` wrote")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import nn
-from transformers import BertConfig, BertModel
+from torch.nn import functional
 
 WEIGHTS, CONFIG, TOKENIZER, LABELS = "model.safetensors", "config.json", "tokenizer.json", "labels.json"
 MANIFEST = "manifest.json"
@@ -34,43 +33,61 @@ _TOKEN_BUDGET = 4096
 _DECIMALS = 4
 
 
-class TextNetwork(nn.Module):
-    """A BERT encoder with two sentence heads (sentiment, intent) and a token head (`O`/`P`).
+class Encoder:
+    """BERT's encoder for inference alone, by the names and values of transformers' `BertModel`.
 
-    Before the heads, vectors are centred and scaled by constants measured on training sentences: those of
-    contrastive encoders crowd in a narrow cone (Mu and Viswanath 2018), where a fresh head learns slowly.
+    Query, key and value are one product and all weights have the type that is computed in, so nothing is cast on the
+    way; on a CPU that is faster than the training module, and it loads without transformers.
+
+    Args:
+        weights: the state of `BertModel`, without a prefix.
+        config: `config.json` of a BERT with GELU and absolute positions; another kind raises ValueError.
+        dtype: `torch.float32` or `torch.bfloat16`; sums inside normalisation and softmax are kept in float32.
     """
 
-    sentence_centre: torch.Tensor
-    sentence_scale: torch.Tensor
-    piece_centre: torch.Tensor
-    piece_scale: torch.Tensor
+    def __init__(
+        self, weights: Mapping[str, torch.Tensor], config: Mapping[str, Any], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        if config["hidden_act"] != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
+            raise ValueError("only a BERT with GELU and absolute positions can be served")
+        self.heads, self.size = int(config["num_attention_heads"]), int(config["hidden_size"])
+        self.epsilon = float(config["layer_norm_eps"])
 
-    def __init__(self, config: BertConfig, *, sentiments: int = 3, tags: int = 2) -> None:
-        super().__init__()
-        self.encoder = BertModel(config, add_pooling_layer=False)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.sentiment = nn.Linear(config.hidden_size, sentiments)
-        self.intent = nn.Linear(config.hidden_size, 1)
-        self.tags = nn.Linear(config.hidden_size, tags)
-        for name in ("sentence", "piece"):
-            self.register_buffer(f"{name}_centre", torch.zeros(config.hidden_size))
-            self.register_buffer(f"{name}_scale", torch.ones(config.hidden_size))
+        def take(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+            return tuple(weights[f"{name}.{part}"].to(device, dtype) for part in ("weight", "bias"))
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits for ids and mask of shape (batch, pieces): (batch, 3), (batch,), (batch, pieces, 2)."""
-        states, pooled = self.represent(ids, mask)
-        pooled = self.dropout((pooled - self.sentence_centre) / self.sentence_scale)
-        states = self.dropout((states - self.piece_centre) / self.piece_scale)
-        return self.sentiment(pooled), self.intent(pooled).squeeze(-1), self.tags(states)
+        table, place = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
+        self.words = weights[table].to(device, dtype)
+        self.places = (weights[place] + weights["embeddings.token_type_embeddings.weight"][0]).to(device, dtype)
+        self.norm = take("embeddings.LayerNorm")
+        self.layers = []
+        for depth in range(int(config["num_hidden_layers"])):
+            at = f"encoder.layer.{depth}"
+            parts = [take(f"{at}.attention.self.{part}") for part in ("query", "key", "value")]
+            mixed = torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts])
+            names = ("attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense",
+                     "output.LayerNorm")  # fmt: skip
+            self.layers.append((mixed, *(take(f"{at}.{name}") for name in names)))
 
-    def represent(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """States (batch, pieces, hidden) and their mean over pieces (batch, hidden), as multilingual-e5 was
-        trained (Wang et al. 2024).
-        """
-        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(-1).to(states.dtype)
-        return states, (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+    def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """States of shape (batch, pieces, hidden) in float32 for ids and mask of shape (batch, pieces)."""
+        rows, width = ids.shape
+        seen = None if bool(mask.all()) else mask[:, None, None, :].bool()
+        states = self._normed(functional.embedding(ids, self.words) + self.places[:width], self.norm)
+        states = states.view(rows * width, self.size)
+        for mixed, out, first_norm, up, down, second_norm in self.layers:
+            query, key, value = (
+                functional.linear(states, *mixed).view(rows, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            )
+            found = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+            joined = found.transpose(1, 2).reshape(rows * width, self.size)
+            states = self._normed(states + functional.linear(joined, *out), first_norm)
+            inner = functional.gelu(functional.linear(states, *up))
+            states = self._normed(states + functional.linear(inner, *down), second_norm)
+        return states.float().view(rows, width, self.size)
+
+    def _normed(self, states: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return functional.layer_norm(states, (self.size,), *norm, self.epsilon)
 
 
 def piece_bounds(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[int, int, bool]]:
@@ -142,15 +159,29 @@ class Scorer:
         self.sentiments: list[str] = labels["sentiment"]
         self.max_tokens = int(labels["max_tokens"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.bf16 = precision == "bf16" or (precision == "auto" and fast_bf16(self.device))
+        bf16 = precision == "bf16" or (precision == "auto" and fast_bf16(self.device))
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
-        config = BertConfig.from_json_file(str(folder / CONFIG))
-        self.pad = int(config.pad_token_id or 0)
-        network = TextNetwork(config, sentiments=len(self.sentiments), tags=len(labels["tags"]))
-        network.load_state_dict(load_file(str(folder / WEIGHTS)))
-        self.network = network.eval().to(self.device)
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        self.pad = int(config.get("pad_token_id") or 0)
+        state = {name: value.to(self.device) for name, value in load_file(str(folder / WEIGHTS)).items()}
+        mine = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+        self.encoder = Encoder(mine, config, torch.bfloat16 if bf16 else torch.float32, self.device)
+        self.heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
+
+    def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `ml.text.network.TextNetwork.forward` gives in evaluation: (batch, 3), (batch,), (batch, pieces, 2)."""
+        heads, states = self.heads, self.encoder(ids, mask)
+        shares = mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * shares).sum(1) / shares.sum(1).clamp(min=1)
+        pooled = (pooled - heads["sentence_centre"]) / heads["sentence_scale"]
+        states = (states - heads["piece_centre"]) / heads["piece_scale"]
+        sentiment, intent, tags = (
+            functional.linear(given, heads[f"{name}.weight"], heads[f"{name}.bias"])
+            for name, given in (("sentiment", pooled), ("intent", pooled), ("tags", states))
+        )
+        return sentiment, intent.squeeze(-1), tags
 
     def score(self, texts: Sequence[str | None]) -> pd.DataFrame:
         """Return one row a text, in order, with the columns of `COLUMNS`.
@@ -189,8 +220,8 @@ class Scorer:
         for row, (_, encoding) in enumerate(batch):
             ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids)
             mask[row, : len(encoding.ids)] = 1
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            sentiment, intent, tags = self.network(ids.to(self.device), mask.to(self.device))
+        with torch.inference_mode():
+            sentiment, intent, tags = self.logits(ids.to(self.device), mask.to(self.device))
         shares = _rounded(torch.softmax(sentiment.float(), -1))
         intents = _rounded(torch.sigmoid(intent.float()))
         marks = tags.argmax(-1).cpu().numpy()

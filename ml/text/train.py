@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flashsale.errors import InputError
 from ml.text import model
 from ml.text.data import IGNORED, SENTIMENTS, Encoded
-from ml.text.scorer import TextNetwork, fast_bf16
+from ml.text.network import TextNetwork
+from ml.text.scorer import fast_bf16
 
 CONFIGS = Path(__file__).parent / "configs"
 _MAX_INTENT_WEIGHT = 8.0
@@ -93,6 +94,7 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # every kernel used here writes all it allocates
 
 
 def batches(rows: Sequence[Encoded], batch_tokens: int, rng: random.Random | None) -> Iterator[list[Encoded]]:
@@ -267,7 +269,7 @@ class Trainer:
             layer_decay=config.layer_decay,
             weight_decay=config.weight_decay,
         )
-        optimizer = torch.optim.AdamW(groups)
+        optimizer = torch.optim.AdamW(groups, fused=True)
         warm = max(1, int(config.warmup_share * total))
 
         def share(step: int) -> float:

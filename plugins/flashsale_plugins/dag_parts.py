@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from airflow.sdk import Asset, CronDataIntervalTimetable
+from airflow.sdk import Asset, CronDataIntervalTimetable, CronTriggerTimetable
 
 from flashsale.pools import Pool as Pool
 
@@ -46,15 +46,23 @@ def default_args(**changes: Any) -> dict[str, Any]:
     }
 
 
-def every(dag_id: str, cron: str) -> CronDataIntervalTimetable | None:
-    """Data intervals between the cron's ticks, in UTC.
+def scheduled(dag_id: str) -> bool:
+    """Whether the DAG keeps its schedule.
 
     `FLASHSALE_SCHEDULES` is `on` (the default), `off` (runs by hand only), or the names of the DAGs that keep theirs.
     """
     chosen = os.environ.get("FLASHSALE_SCHEDULES", "on")
-    if chosen == "on" or dag_id in chosen.split(","):
-        return CronDataIntervalTimetable(cron, timezone="UTC")
-    return None
+    return chosen == "on" or dag_id in chosen.split(",")
+
+
+def every(dag_id: str, cron: str) -> CronDataIntervalTimetable | None:
+    """Data intervals between the cron's ticks, in UTC: what was recorded between them is what a run is about."""
+    return CronDataIntervalTimetable(cron, timezone="UTC") if scheduled(dag_id) else None
+
+
+def at(dag_id: str, cron: str) -> CronTriggerTimetable | None:
+    """Runs at the cron's ticks, in UTC, the first one after the DAG is switched on; for work on all data so far."""
+    return CronTriggerTimetable(cron, timezone="UTC") if scheduled(dag_id) else None
 
 
 APPROVE, REJECT = "Approve", "Reject"

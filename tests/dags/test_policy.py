@@ -51,9 +51,16 @@ def test_policy(bag: Any, dag_id: str) -> None:
         assert (task.execution_timeout is None) == waits_for_a_person, task.task_id
 
 
-@pytest.mark.parametrize("dag_id", ["ingest_raw_events", "train_text_model", "train_demand_model"])
-def test_timed_dags_have_an_interval(bag: Any, dag_id: str) -> None:
-    assert type(bag.dags[dag_id].timetable).__name__ == "CronDataIntervalTimetable"
+def test_ingestion_has_an_interval(bag: Any) -> None:
+    assert type(bag.dags["ingest_raw_events"].timetable).__name__ == "CronDataIntervalTimetable"
+
+
+@pytest.mark.parametrize("dag_id", ["train_text_model", "train_demand_model"])
+def test_a_training_does_not_start_when_it_is_switched_on(bag: Any, dag_id: str) -> None:
+    """It trains on all data so far, at the next tick; switching the DAG on is no reason to start one."""
+    timetable = bag.dags[dag_id].timetable
+    assert type(timetable).__name__ == "CronTriggerTimetable"
+    assert timetable.run_immediately is False
 
 
 @pytest.mark.parametrize("dag_id", ["process_social_text", "build_features", "post_sale"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -209,6 +209,22 @@ def rows(table: pa.Table) -> list[tuple[object, ...]]:
         return round(value, 6) if isinstance(value, float) else value
 
     return sorted((tuple(plain(v) for v in r.values()) for r in table.to_pylist()), key=repr)
+
+
+def test_freshness_names_the_streams_that_are_late(built: Path) -> None:
+    newest = datetime.now(UTC) - timedelta(hours=60)
+    with duckdb.connect(str(settings().warehouse_path)) as connection:
+        for stream, hours in (("orders", 60), ("inventory", 1), ("traffic", 48 * 8)):
+            table = connection.execute(f"SELECT * FROM raw.{stream} LIMIT 1").to_arrow_table()
+            moment = newest + timedelta(hours=60 - hours)
+            at = table.schema.get_field_index("event_at")
+            connection.register(
+                "one", table.set_column(at, table.schema.field(at), pa.array([moment], table.schema.field(at).type))
+            )
+            connection.execute(f"DROP VIEW raw.{stream}; CREATE TABLE raw.{stream} AS SELECT * FROM one")
+    found = dbt.freshness()
+    assert "orders" in found["late"] and "traffic" in found["stale"]
+    assert "inventory" not in found["late"] | found["stale"] and found["fresh"] >= 1
 
 
 @pytest.mark.server

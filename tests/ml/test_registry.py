@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from flashsale.errors import InputError
+from flashsale.settings import settings
 from ml import registry
 
 SCRIPT = """
@@ -47,7 +48,9 @@ def _candidate(folder: Path, factor: float) -> registry.Candidate:
     )
 
 
-def test_life_of_a_model(home: Path, tmp_path: Path) -> None:
+def test_life_of_a_model(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import mlflow
 
     first = registry.register_candidate(_candidate(tmp_path / "a", 2.0))
@@ -64,8 +67,15 @@ def test_life_of_a_model(home: Path, tmp_path: Path) -> None:
     two = registry.promote("toy-candidate", "2", by="Reviewer", reason="better")
     assert registry.champion("toy") == two
 
-    folder = registry.fetch("toy")
-    assert folder == registry.fetch("models:/toy@champion") == registry.fetch("models:/toy/2")
+    folder = registry.fetch_champion("toy")
+    monkeypatch.setenv("FLASHSALE_CACHE", str(settings().cache or settings().home))
+    monkeypatch.setenv("FLASHSALE_HOME", str(tmp_path / "a shell without a registry"))
+    settings.cache_clear()
+    assert registry.fetch_champion("toy") == folder and "toy-v2" in capsys.readouterr().err
+    assert not (tmp_path / "a shell without a registry").exists()
+    monkeypatch.setenv("FLASHSALE_HOME", str(home))
+    settings.cache_clear()
+    assert folder == registry.fetch("toy") == registry.fetch("models:/toy@champion") == registry.fetch("models:/toy/2")
     assert json.loads((folder / "version.json").read_text())["label"] == "toy-v2"
     loaded = mlflow.pyfunc.load_model(str(folder))
     assert loaded.predict(pd.DataFrame({"x": [5.0]}))["x"].tolist() == [15.0]

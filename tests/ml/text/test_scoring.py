@@ -55,6 +55,36 @@ def test_order_copies_and_blanks(folder: Path) -> None:
     assert len(Scorer(folder).score([])) == 0
 
 
+def test_served_encoder_is_the_trained_network(folder: Path) -> None:
+    """The serving encoder against transformers' own, with and without padding, in both precisions."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import BertConfig
+
+    from ml.text.network import TextNetwork
+
+    served = Scorer(folder, precision="fp32")
+    network = TextNetwork(BertConfig.from_json_file(str(folder / scorer.CONFIG))).eval()
+    network.load_state_dict(load_file(str(folder / scorer.WEIGHTS)))
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, len(served.encoder.words), (5, 17), generator=generator)
+    ragged = (torch.arange(17) < torch.tensor([17, 9, 1, 16, 4])[:, None]).long()
+    for mask in (ragged, torch.ones_like(ids)):
+        with torch.inference_mode():
+            wanted, found = network(ids, mask), served.logits(ids, mask)
+            rough = Scorer(folder, precision="bf16").logits(ids, mask)
+        for index, (want, have, near) in enumerate(zip(wanted, found, rough, strict=True)):
+            real = mask.bool() if index == 2 else slice(None)
+            torch.testing.assert_close(have[real], want[real], atol=2e-4, rtol=1e-4)
+            assert (near[real] - want[real]).abs().mean() < 0.05 * want[real].abs().mean()
+
+
+def test_other_architectures_are_refused(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / scorer.CONFIG).read_text()) | {"hidden_act": "relu"}
+    with pytest.raises(ValueError, match="GELU"):
+        scorer.Encoder({}, config, __import__("torch").float32, __import__("torch").device("cpu"))
+
+
 def test_altered_files_are_refused(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
