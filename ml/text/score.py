@@ -116,12 +116,10 @@ def locate(model: str | None) -> tuple[Path, str]:
     from ml.text.pipeline import MODEL
     from ml.text.scorer import MANIFEST
 
-    given = Path(model) if model else None
-    local = given is not None and given.is_dir()
-    if local and given is not None:
-        root = given
+    if model is None:
+        root = registry.fetch_champion(MODEL)
     else:
-        root = registry.fetch(model) if model else registry.fetch_champion(MODEL)
+        root = Path(model) if Path(model).is_dir() else registry.fetch(model)
     folder = registry.model_folder(root)
     if not (folder / MANIFEST).is_file():
         raise InputError(f"model {model}", "the folder holds no text model", "name one that `text train` wrote")
