@@ -33,6 +33,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@rm -f $(VENV)/.installed-*
 	@touch $(STAMP)
 
+$(STAMP)-bench: $(STAMP) benchmarks/requirements.txt
+	$(BIN)/python -m uv pip install -q --python $(BIN)/python -r benchmarks/requirements.txt
+	@touch $@
+
 setup: $(STAMP) java ## Install what is missing: packages by uv, Java by the system's package manager
 
 java:
@@ -72,7 +76,7 @@ pytest: $(STAMP)
 e2e: setup chromium ## The demo end to end, then its report in a browser
 	FLASHSALE_E2E=1 $(BIN)/python -m pytest tests/e2e
 
-bench: setup ## Every benchmark against its peer; figures to benchmarks/results (QUICK=--quick: does it run?)
+bench: setup $(STAMP)-bench ## Every benchmark against its peer; figures to benchmarks/results (QUICK=--quick: does it run?)
 	@for file in benchmarks/[a-z]*.py; do case $$file in */harness.py) ;; *) echo "== $$file"; $(BIN)/python $$file $(QUICK);; esac; done
 
 up: setup ## Start Airflow, MLflow and the simulated shop on loopback, wait until healthy, print the login

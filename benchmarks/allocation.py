@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from scipy import optimize, sparse
 
-from benchmarks.harness import arguments, compare, write
+from benchmarks.harness import compare, parser, write
 from ml.allocation.problem import Action, Problem, Region, Sku
 from ml.allocation.solve import solve
 
@@ -112,7 +112,7 @@ def agree(ours: Any, peer: tuple[float, float]) -> bool:
 
 def main() -> None:
     """Measure and write `results/allocation.json`."""
-    args = arguments(__doc__ or "")
+    args = parser(__doc__ or "").parse_args()
     sizes = [(4, 2, 3)] if args.quick else [(10, 4, 4), (20, 6, 6), (40, 8, 8)]
     results = []
     for skus, regions, actions in sizes:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pyarrow as pa
 
-from benchmarks.harness import arguments, compare, write
+from benchmarks.harness import compare, parser, write
 
 NOISE = (
     "",
@@ -93,7 +93,7 @@ def main() -> None:
 
     from spark_jobs.session import build_session
 
-    args = arguments(__doc__ or "")
+    args = parser(__doc__ or "").parse_args()
     rows = 5_000 if args.quick else 200_000
     spark = build_session("benchmark-clean")
     spark.sparkContext.setLogLevel("ERROR")

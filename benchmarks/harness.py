@@ -44,9 +44,18 @@ def machine() -> str:
 
 
 def compare(
-    name: str, ours: Callable[[], Any], peer: Callable[[], Any], *, rounds: int, same: Callable[[Any, Any], bool] | None
+    name: str,
+    ours: Callable[[], Any],
+    peer: Callable[[], Any],
+    *,
+    rounds: int,
+    same: Callable[[Any, Any], bool] | None,
+    work: int = 0,
+    unit: str = "s",
 ) -> Result:
     """Time both sides, interleaved; `same` checks that they computed the same.
+
+    With `work`, the pieces of work in one call, the two sides are stated as work a second in `unit`, else as seconds.
 
     Each round runs ours, peer, peer, ours, so that a machine that slows down wrongs neither. The ratio is the median of
     the rounds' ratios of peer over ours; its interval is a bootstrap over rounds.
@@ -63,8 +72,9 @@ def compare(
     ratios = np.array(theirs) / np.array(mine)
     draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    ours_s, peer_s = float(np.median(mine)) / 2, float(np.median(theirs)) / 2
-    return Result(name, float(np.median(ratios)), float(low), float(high), ours_s, peer_s, "s", machine())
+    sides = [float(np.median(times)) / 2 for times in (mine, theirs)]
+    stated = [work / seconds for seconds in sides] if work else sides
+    return Result(name, float(np.median(ratios)), float(low), float(high), *stated, unit, machine())
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -83,8 +93,8 @@ def write(name: str, results: list[Result]) -> None:
         print(f"{r.name:34} {r.ratio:8.2f} {f'{r.low:.2f} to {r.high:.2f}':>18} {r.ours:10.4f} {r.peer:10.4f} {r.unit}")
 
 
-def arguments(words: str) -> argparse.Namespace:
+def parser(words: str) -> argparse.ArgumentParser:
     """The command line every benchmark has."""
-    parser = argparse.ArgumentParser(description=words)
-    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: does it run, not what it says")
-    return parser.parse_args()
+    made = argparse.ArgumentParser(description=words)
+    made.add_argument("--quick", action="store_true", help="small sizes, few rounds: does it run, not what it says")
+    return made

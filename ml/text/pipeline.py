@@ -30,12 +30,13 @@ EXPERIMENT = "flashsale-text"
 
 @dataclass(frozen=True)
 class Judged:
-    """The candidate's test results beside its peers'."""
+    """The candidate's test results beside its peers', in the precision in which it was served."""
 
     ours: evaluate.Metrics
     baseline: evaluate.Metrics
     champion: evaluate.Metrics | None
     predictions: list[Predicted]
+    precision: str
 
     def columns(self) -> dict[str, evaluate.Metrics]:
         """Metrics by the name of the model."""
@@ -51,6 +52,7 @@ def train_model(config: TrainConfig, *, register: bool, out: Path | None, thread
     import torch
 
     from ml.text import model
+    from ml.text.compress import compress
     from ml.text.train import Trainer, seed_everything
 
     torch.set_num_threads(threads or settings().threads)
@@ -66,6 +68,7 @@ def train_model(config: TrainConfig, *, register: bool, out: Path | None, thread
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch) / "model"
         model.save(trainer.network, base, folder, max_tokens=config.serve_max_tokens)
+        compress(folder, [example.text for example in sets["train"]])
         judged = _judge(folder, sets)
         verdict = evaluate.gate(judged.ours, judged.baseline, judged.champion)
         summary: dict[str, Any] = {
@@ -105,8 +108,9 @@ def _judge(folder: Path, sets: dict[str, list[Example]]) -> Judged:
     from ml.text.scorer import Scorer
 
     test = sets["test"]
-    found = evaluate.predict(Scorer(folder), test)
-    return Judged(evaluate.metrics(test, found), _baseline(sets), _champion(test), found)
+    served = Scorer(folder)
+    found = evaluate.predict(served, test)
+    return Judged(evaluate.metrics(test, found), _baseline(sets), _champion(test), found, served.precision)
 
 
 def _baseline(sets: dict[str, list[Example]]) -> evaluate.Metrics:
@@ -180,6 +184,7 @@ def _register(
                 "seed": str(settings().seed),
                 "base_model": base.name,
                 "rules": rules_digest(),
+                "judged_in": judged.precision,
                 "gate_passed": str(verdict["passed"]).lower(),
                 "gate_reasons": "; ".join(verdict["reasons"]),
                 "training_steps": str(history.steps),
@@ -226,6 +231,9 @@ the model hardly ever says neutral.
 **Gate: {outcome}.**
 
 {reasons}
+
+**Served as** {judged.precision} on the machine that judged it; the folder holds the full weights and, where 8-bit
+products are fast, a plan for those (`ml/text/compress.py`). docs/benchmarks.md says what either costs and loses.
 
 **Limits.** Texts are cut after {config.serve_max_tokens} word pieces. Reviews are of books, hotels, computers
 and electronics of 2004 to 2014; other goods and newer words are further from what it saw. The span baseline

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 WEIGHTS, CONFIG, TOKENIZER, LABELS = "model.safetensors", "config.json", "tokenizer.json", "labels.json"
-MANIFEST = "manifest.json"
+MANIFEST, INT8 = "manifest.json", "int8.safetensors"
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
+Tensors = Mapping[str, torch.Tensor]
 _TOKEN_BUDGET = 4096
 _DECIMALS = 4
 
@@ -43,31 +44,44 @@ class Encoder:
         weights: the state of `BertModel`, without a prefix.
         config: `config.json` of a BERT with GELU and absolute positions; another kind raises ValueError.
         dtype: `torch.float32` or `torch.bfloat16`; sums inside normalisation and softmax are kept in float32.
+        plan: `INT8`'s tensors (see `ml.text.compress`): products then multiply 8-bit integers.
+        watch: called with the name of a product and its input, shape (pieces, channels); to measure ranges.
     """
 
     def __init__(
-        self, weights: Mapping[str, torch.Tensor], config: Mapping[str, Any], dtype: torch.dtype, device: torch.device
+        self,
+        weights: Tensors,
+        config: Mapping[str, Any],
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        plan: Tensors | None = None,
+        watch: Callable[[str, torch.Tensor], None] | None = None,
     ) -> None:
         if config["hidden_act"] != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
             raise ValueError("only a BERT with GELU and absolute positions can be served")
         self.heads, self.size = int(config["num_attention_heads"]), int(config["hidden_size"])
-        self.epsilon = float(config["layer_norm_eps"])
+        self.epsilon, self.watch = float(config["layer_norm_eps"]), watch
 
         def take(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-            return tuple(weights[f"{name}.{part}"].to(device, dtype) for part in ("weight", "bias"))
+            found = fused(weights, name)
+            return found[0].to(device, dtype), found[1].to(device, dtype)
 
         table, place = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
         self.words = weights[table].to(device, dtype)
         self.places = (weights[place] + weights["embeddings.token_type_embeddings.weight"][0]).to(device, dtype)
         self.norm = take("embeddings.LayerNorm")
-        self.layers = []
+        self.layers: list[tuple[Any, ...]] = []
         for depth in range(int(config["num_hidden_layers"])):
             at = f"encoder.layer.{depth}"
-            parts = [take(f"{at}.attention.self.{part}") for part in ("query", "key", "value")]
-            mixed = torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts])
-            names = ("attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense",
-                     "output.LayerNorm")  # fmt: skip
-            self.layers.append((mixed, *(take(f"{at}.{name}") for name in names)))
+            names = [f"{at}.{product}" for product in PRODUCTS]
+            products: list[Any] = [_product(take(name)) if plan is None else Int8(plan, name, dtype) for name in names]
+            beside = None
+            if plan is not None:
+                products[2].emit(products[3])
+                beside = [plan[f"{names[3]}.beside.{part}"].to(dtype) for part in ("up", "bias", "down")]
+            norms = take(f"{at}.attention.output.LayerNorm"), take(f"{at}.output.LayerNorm")
+            self.layers.append((names, *products, beside, *norms))
 
     def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """States of shape (batch, pieces, hidden) in float32 for ids and mask of shape (batch, pieces)."""
@@ -75,19 +89,68 @@ class Encoder:
         seen = None if bool(mask.all()) else mask[:, None, None, :].bool()
         states = self._normed(functional.embedding(ids, self.words) + self.places[:width], self.norm)
         states = states.view(rows * width, self.size)
-        for mixed, out, first_norm, up, down, second_norm in self.layers:
-            query, key, value = (
-                functional.linear(states, *mixed).view(rows, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            )
-            found = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-            joined = found.transpose(1, 2).reshape(rows * width, self.size)
-            states = self._normed(states + functional.linear(joined, *out), first_norm)
-            inner = functional.gelu(functional.linear(states, *up))
-            states = self._normed(states + functional.linear(inner, *down), second_norm)
+        for names, mixed, out, up, down, beside, first_norm, second_norm in self.layers:
+            query, key, value = mixed(states).view(rows, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            seen_by = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+            joined = seen_by.transpose(1, 2).reshape(rows * width, self.size)
+            middle = self._normed(states + out(joined), first_norm)
+            inner = up(middle)
+            if inner.dtype != torch.uint8:  # 8-bit products apply GELU themselves
+                inner = functional.gelu(inner)
+            if self.watch is not None:
+                for name, given in zip(names, (states, joined, middle, inner), strict=True):
+                    self.watch(name, given[mask.flatten().bool()])
+            found = down(inner)
+            if beside is not None:
+                found += functional.linear(functional.gelu(functional.linear(middle, *beside[:2])), beside[2])
+            states = self._normed(middle + found, second_norm)
         return states.float().view(rows, width, self.size)
 
     def _normed(self, states: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return functional.layer_norm(states, (self.size,), *norm, self.epsilon)
+
+
+#: The four products of a layer; the first is query, key and value in one.
+PRODUCTS = ("attention.self.mixed", "attention.output.dense", "intermediate.dense", "output.dense")
+
+
+def fused(weights: Tensors, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (out, in) and bias (out,) of a product by its name; `mixed` joins query, key and value."""
+    at, _, last = name.rpartition(".")
+    parts = [f"{at}.{part}" for part in ("query", "key", "value")] if last == "mixed" else [name]
+    return torch.cat([weights[f"{p}.weight"] for p in parts]), torch.cat([weights[f"{p}.bias"] for p in parts])
+
+
+def _product(parts: tuple[torch.Tensor, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda states: functional.linear(states, *parts)
+
+
+class Int8:
+    """A product of 8-bit integers by oneDNN: weights by output channel, inputs by measured ranges.
+
+    The input is divided by a vector (its channels' typical sizes, Xiao et al. 2023, SmoothQuant; the weights hold the
+    other half), rounded to unsigned bytes around `zero`, and multiplied; sums are kept in 32 bits. The few inner
+    channels with outlying values are computed beside it in floats (Dettmers et al. 2022).
+    """
+
+    def __init__(self, plan: Tensors, name: str, dtype: torch.dtype) -> None:
+        self.weight = torch.ops.onednn.qlinear_prepack(plan[f"{name}.weight"], None)
+        self.scale, self.bias = plan[f"{name}.scale"], plan[f"{name}.bias"]
+        self.zeros = torch.zeros(len(self.scale), dtype=torch.int64)
+        self.step, self.zero = float(plan[f"{name}.step"]), int(plan[f"{name}.zero"])
+        self.inverse, self.middle = plan[f"{name}.inverse"], plan[f"{name}.zero"].float() + 0.5  # cut off = rounded
+        self.given: tuple[Any, ...] = (1.0, 0, dtype, "none", [], "")
+
+    def emit(self, following: Int8) -> None:
+        """Apply GELU and give bytes as the following product reads them."""
+        self.given = (following.step, following.zero, torch.uint8, "gelu", [], "none")
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        if states.dtype != torch.uint8:
+            states = torch.addcmul(self.middle, states.float(), self.inverse).clamp_(0, 255).to(torch.uint8)
+        return torch.ops.onednn.qlinear_pointwise(
+            states, self.step, self.zero, self.weight, self.scale, self.zeros, self.bias, *self.given
+        )
 
 
 def piece_bounds(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[int, int, bool]]:
@@ -128,9 +191,18 @@ def fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 pays: on CUDA from Ampere on, on a CPU with the instructions for it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
+    return _processor_has("avx512_bf16", "amx_bf16")
+
+
+def fast_int8(device: torch.device) -> bool:
+    """Whether 8-bit integers pay: on a CPU that multiplies them in one instruction."""
+    return device.type == "cpu" and _processor_has("avx512_vnni", "avx_vnni", "amx_int8")
+
+
+def _processor_has(*flags: str) -> bool:
+    file = Path("/proc/cpuinfo")
+    known = set(file.read_text().split()) if file.is_file() else set()
+    return not known.isdisjoint(flags)
 
 
 def check_manifest(folder: Path) -> dict[str, str]:
@@ -148,7 +220,8 @@ class Scorer:
     Args:
         folder: a model folder; its hashes are checked.
         threads: CPU threads; None leaves PyTorch's setting alone.
-        precision: `fp32`, `bf16`, or `auto` (bf16 where the processor has instructions for it).
+        precision: `fp32`, `bf16`, `int8` (for a folder that `text compress` wrote), or `auto`: int8, else bf16, where
+            the folder has it and the processor instructions for it.
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None, precision: str = "auto") -> None:
@@ -159,7 +232,9 @@ class Scorer:
         self.sentiments: list[str] = labels["sentiment"]
         self.max_tokens = int(labels["max_tokens"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        bf16 = precision == "bf16" or (precision == "auto" and fast_bf16(self.device))
+        if precision == "auto":
+            precision = self._fastest(folder)
+        self.precision = precision
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
@@ -167,8 +242,15 @@ class Scorer:
         self.pad = int(config.get("pad_token_id") or 0)
         state = {name: value.to(self.device) for name, value in load_file(str(folder / WEIGHTS)).items()}
         mine = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
-        self.encoder = Encoder(mine, config, torch.bfloat16 if bf16 else torch.float32, self.device)
+        bf16 = precision == "bf16" or (precision == "int8" and fast_bf16(self.device))
+        plan = load_file(str(folder / INT8)) if precision == "int8" else None
+        self.encoder = Encoder(mine, config, torch.bfloat16 if bf16 else torch.float32, self.device, plan=plan)
         self.heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
+
+    def _fastest(self, folder: Path) -> str:
+        if (folder / INT8).is_file() and fast_int8(self.device):
+            return "int8"
+        return "bf16" if fast_bf16(self.device) else "fp32"
 
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `ml.text.network.TextNetwork.forward` gives in evaluation: (batch, 3), (batch,), (batch, pieces, 2)."""

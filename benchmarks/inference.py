@@ -1,0 +1,190 @@
+"""Scoring sentences: our served model beside a transformers pipeline and a length-sorted ONNX-int8 session.
+
+    python benchmarks/inference.py [--quick] [--model FOLDER]
+
+The same fine-tuned weights on every side, the frozen test sentences without duplicates, two threads, tokenisation
+counted. The pipeline runs as its page shows it (float32, batches of 32, texts in the order given). The ONNX side is
+tuned: BERT's fusions, dynamic int8 by channel, texts sorted by length into batches of a token budget. Macro-F1 of each
+is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+
+from benchmarks.harness import compare, parser, write
+
+THREADS = 2
+BUDGET = 4096
+
+
+def network(folder: Path) -> Any:
+    """The trained network in float32, as transformers runs it."""
+    from safetensors.torch import load_file
+    from transformers import BertConfig
+
+    from ml.text import scorer
+    from ml.text.network import TextNetwork
+
+    found = TextNetwork(BertConfig.from_json_file(str(folder / scorer.CONFIG)))
+    found.load_state_dict(load_file(str(folder / scorer.WEIGHTS)))
+    return found.eval()
+
+
+def fast_tokenizer(folder: Path) -> Any:
+    """The model's tokenizer as transformers knows it."""
+    from transformers import PreTrainedTokenizerFast
+
+    from ml.text import scorer
+
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / scorer.TOKENIZER),
+        pad_token="<pad>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def pipeline_side(folder: Path, texts: list[str], width: int) -> Callable[[], list[int]]:
+    """A transformers text-classification pipeline around the sentiment head."""
+    from transformers import BertConfig, BertPreTrainedModel, pipeline
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+    from ml.text import scorer
+
+    inner = network(folder)
+
+    class Sentiment(BertPreTrainedModel):  # type: ignore[misc]
+        def __init__(self, config: BertConfig) -> None:
+            super().__init__(config)
+            self.inner = inner
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> Any:
+            return SequenceClassifierOutput(logits=self.inner(input_ids, attention_mask)[0])
+
+    config = BertConfig.from_json_file(str(folder / scorer.CONFIG))
+    config.num_labels = 3
+    config.id2label = {0: "0", 1: "1", 2: "2"}
+    run = pipeline(
+        "text-classification", model=Sentiment(config).eval(), tokenizer=fast_tokenizer(folder), batch_size=32
+    )
+    return lambda: [int(row["label"]) for row in run(texts, truncation=True, max_length=width)]
+
+
+def onnx_side(folder: Path, texts: list[str], width: int, place: Path) -> Callable[[], list[int]]:
+    """A fused, dynamically quantised ONNX session, fed in order of length."""
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.transformers.optimizer import optimize_model
+    from tokenizers import Tokenizer
+
+    from ml.text import scorer
+
+    plain, merged, small = (str(place / name) for name in ("plain.onnx", "merged.onnx", "int8.onnx"))
+    example = torch.ones((2, 16), dtype=torch.long), torch.ones((2, 16), dtype=torch.long)
+    axes = {name: {0: "rows", 1: "width"} for name in ("ids", "mask", "tags")} | {
+        "sentiment": {0: "rows"},
+        "intent": {0: "rows"},
+    }
+    torch.onnx.export(
+        network(folder), example, plain, input_names=["ids", "mask"], output_names=["sentiment", "intent", "tags"],
+        dynamic_axes=axes, opset_version=17, dynamo=False,
+    )  # fmt: skip
+    optimize_model(plain, model_type="bert", num_heads=12, hidden_size=384).save_model_to_file(merged)
+    quantize_dynamic(merged, small, per_channel=True, weight_type=QuantType.QInt8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(small, options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(folder / scorer.TOKENIZER))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(width)
+
+    def run() -> list[int]:
+        encoded = tokenizer.encode_batch(texts)
+        order = sorted(range(len(texts)), key=lambda i: -len(encoded[i].ids))
+        found = [0] * len(texts)
+        batch: list[int] = []
+        for at in [*order, -1]:
+            if batch and (at < 0 or (len(batch) + 1) * len(encoded[batch[0]].ids) > BUDGET):
+                longest = len(encoded[batch[0]].ids)
+                ids, mask = np.ones((len(batch), longest), np.int64), np.zeros((len(batch), longest), np.int64)
+                for row, index in enumerate(batch):
+                    ids[row, : len(encoded[index].ids)] = encoded[index].ids
+                    mask[row, : len(encoded[index].ids)] = 1
+                for index, label in zip(batch, session.run(None, {"ids": ids, "mask": mask})[0].argmax(1), strict=True):
+                    found[index] = int(label)
+                batch = []
+            batch.append(at)
+        return found
+
+    return run
+
+
+def ours_side(folder: Path, texts: list[str], precision: str) -> Callable[[], list[int]]:
+    """The scorer as it is served: sentiment, intent and spans."""
+    from ml.text.scorer import Scorer
+
+    served = Scorer(folder, threads=THREADS, precision=precision)
+
+    def run() -> list[int]:
+        return [served.sentiments.index(label) for label in served.score(texts)["sentiment"]]
+
+    return run
+
+
+def quality(name: str, truth: list[Any], found: list[int]) -> float:
+    """Mean over the languages of sentiment macro-F1; printed."""
+    from ml.text.evaluate import macro_f1
+
+    scores = []
+    for language in sorted({e.language for e in truth}):
+        rows = [(e.sentiment, f) for e, f in zip(truth, found, strict=True) if e.language == language]
+        scores.append(macro_f1([t for t, _ in rows], [f for _, f in rows]))
+    mean = sum(scores) / len(scores)
+    print(f"{name:28} sentiment macro-F1 {mean:.4f}", flush=True)
+    return mean
+
+
+def main() -> None:
+    """Measure and write `results/inference.json`."""
+    from ml.text.data import load_examples
+    from ml.text.score import locate
+    from ml.text.scorer import Scorer
+
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--model", help="a model folder or registry name; default: the champion")
+    args = arguments.parse_args()
+    torch.set_num_threads(THREADS)
+    folder, label = locate(args.model)
+    examples = load_examples("test")[: 200 if args.quick else None]
+    texts = list(dict.fromkeys(e.text for e in examples))
+    truth = [next(e for e in examples if e.text == text) for text in texts]
+    width, rounds = Scorer(folder).max_tokens, 1 if args.quick else 5
+    print(f"{len(texts)} distinct sentences, model {label}, cut after {width} pieces")
+    with tempfile.TemporaryDirectory() as scratch:
+        served = ours_side(folder, texts, "auto")
+        peers = {
+            "score_vs_pipeline": pipeline_side(folder, texts, width),
+            "score_vs_onnx_int8": onnx_side(folder, texts, width, Path(scratch)),
+            "score_vs_own_bf16": ours_side(folder, texts, "bf16"),
+        }
+        mine = quality("ours", truth, served())
+        results = []
+        for name, peer in peers.items():
+            theirs = quality(name.removeprefix("score_vs_"), truth, peer())
+            if mine < theirs - 0.004:
+                print(f"  ours is {theirs - mine:.4f} below it", flush=True)
+            results.append(compare(name, served, peer, rounds=rounds, same=None, work=len(texts), unit="sentences/s"))
+    write("inference", results)
+
+
+if __name__ == "__main__":
+    main()
