@@ -12,7 +12,9 @@ if command -v apt-get >/dev/null; then
   if [ "$(id -u)" -ne 0 ]; then
     if sudo -n true 2>/dev/null; then run="sudo -n"; else echo "Java 17 or 21 is needed; $remedy" >&2; exit 1; fi
   fi
-  $run apt-get update -q && $run apt-get install -y -q openjdk-17-jre-headless
+  $run apt-get update -q
+  # a distribution has one of the two
+  $run apt-get install -y -q openjdk-17-jre-headless || $run apt-get install -y -q openjdk-21-jre-headless
 elif command -v dnf >/dev/null && [ "$(id -u)" -eq 0 ]; then
   dnf install -y -q java-17-openjdk-headless
 else

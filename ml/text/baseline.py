@@ -23,11 +23,12 @@ _STRENGTHS = (1.0, 4.0)
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions for one text, in the terms of `Example`."""
+    """Predictions for one text, in the terms of `Example`; `confidence` is the named sentiment's probability."""
 
     sentiment: int
     intent: int
     spans: tuple[tuple[int, int], ...]
+    confidence: float | None = None
 
 
 class Baseline:

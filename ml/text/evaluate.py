@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.text.calibrate import calibration_error
 from ml.text.data import SENTIMENTS, Example
 
 if TYPE_CHECKING:
     from ml.text.baseline import Predicted
+    from ml.text.margin import Margin
     from ml.text.scorer import Scorer
 
 Metrics = dict[str, float]
@@ -23,14 +25,16 @@ def predict(scorer: Scorer, examples: Sequence[Example]) -> list[Predicted]:
     from ml.text.baseline import Predicted
 
     frame = scorer.score([example.text for example in examples])
-    rows = zip(frame["sentiment"], frame["p_intent"], frame["spans"], strict=True)
+    sure = frame[[f"p_{name}" for name in SENTIMENTS]].max(axis=1)
+    rows = zip(frame["sentiment"], frame["p_intent"], frame["spans"], sure, strict=True)
     return [
         Predicted(
             SENTIMENTS.index(sentiment),
             int(intent >= _INTENT_THRESHOLD),
             tuple((span["start"], span["end"]) for span in json.loads(spans)),
+            float(confidence),
         )
-        for sentiment, intent, spans in rows
+        for sentiment, intent, spans, confidence in rows
     ]
 
 
@@ -68,37 +72,42 @@ def metrics(examples: Sequence[Example], found: Sequence[Predicted]) -> Metrics:
         result[f"sentiment_accuracy.{language}"] = hits / len(pairs)
         result[f"intent_f1.{language}"] = f1([e.intent for e in truth], [p.intent for p in guessed])
         result[f"span_f1.{language}"] = span_f1([e.spans for e in truth], [p.spans for p in guessed])
-    for what in ("sentiment_f1", "sentiment_accuracy", "intent_f1", "span_f1"):
+        sure = [p.confidence for p in guessed if p.confidence is not None]
+        if len(sure) == len(guessed):
+            right = [t == p for t, p in zip(*sentiments, strict=True)]
+            result[f"calibration_error.{language}"] = calibration_error(sure, right)
+    for what in sorted({name.split(".")[0] for name in result}):
         result[f"{what}.mean"] = sum(result[f"{what}.{language}"] for language in languages) / len(languages)
     return {name: round(value, 4) for name, value in result.items()}
 
 
-def gate(candidate: Metrics, baseline: Metrics, champion: Metrics | None) -> dict[str, Any]:
+def gate(
+    candidate: Metrics, baseline: Metrics, champion: Metrics | None, ahead: Mapping[str, Margin]
+) -> dict[str, Any]:
     """Whether a candidate deserves a reviewer's time, with a reason for each comparison.
 
-    It must beat the baseline's sentiment macro-F1 on the mean of the languages and, where there is a
-    champion, beat the champion's mean and lose no more than 0.01 in any language. Languages in which the
-    baseline is ahead are named whatever the outcome: the reviewer decides.
+    It must beat the baseline's sentiment macro-F1 (mean of the languages) and, where there is a champion, the
+    champion's, each beyond chance: the lower end of the margin's interval in `ahead` (by the peer's name) is above 0.
+    And it may lose no more than 0.01 to the champion in any language. Languages in which a peer is ahead are named
+    whatever the outcome: the reviewer decides.
     """
     name = "sentiment_f1"
-    mean, bar = candidate[f"{name}.mean"], baseline[f"{name}.mean"]
-    passed = mean > bar
-    reasons = [f"sentiment macro-F1 {mean:.3f} against TF-IDF {bar:.3f}: {'ahead' if passed else 'not ahead'}"]
     languages = [key.split(".")[1] for key in candidate if key.startswith(f"{name}.") and not key.endswith("mean")]
-    for language in languages:
-        ours, peer = candidate[f"{name}.{language}"], baseline[f"{name}.{language}"]
-        reasons.append(f"{language}: {ours:.3f} against TF-IDF {peer:.3f}")
-    if champion is None:
-        reasons.append("there is no champion yet")
-        return {"passed": passed, "reasons": reasons}
-    ahead = mean > champion[f"{name}.mean"]
-    reasons.append(f"mean {mean:.3f} against the champion's {champion[f'{name}.mean']:.3f}")
-    for language in languages:
-        ours, theirs = candidate[f"{name}.{language}"], champion[f"{name}.{language}"]
-        if ours < theirs - _TOLERANCE:
-            ahead = False
-            reasons.append(f"{language}: {ours:.3f} falls behind the champion's {theirs:.3f}")
-    return {"passed": passed and ahead, "reasons": reasons}
+    passed, reasons = True, []
+    for peer, scores in (("TF-IDF", baseline), ("champion", champion)):
+        if scores is None:
+            reasons.append("there is no champion yet")
+            continue
+        beyond = ahead[peer].low > 0
+        passed = passed and beyond
+        words = "ahead" if beyond else "not ahead beyond chance"
+        reasons.append(f"mean macro-F1 over {peer}: {ahead[peer]}, {words}")
+        for language in languages:
+            ours, theirs = candidate[f"{name}.{language}"], scores[f"{name}.{language}"]
+            fallen = peer == "champion" and ours < theirs - _TOLERANCE
+            passed = passed and not fallen
+            reasons.append(f"{language}: {ours:.3f} against {peer} {theirs:.3f}" + (", falls behind" if fallen else ""))
+    return {"passed": passed, "reasons": reasons}
 
 
 def table(columns: Mapping[str, Metrics]) -> str:

@@ -86,6 +86,7 @@ class History:
     tokens: int = 0
     seconds: float = 0.0
     best_step: int = 0
+    temperature: float = 1.0
 
 
 def seed_everything(seed: int) -> None:

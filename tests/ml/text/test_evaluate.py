@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from ml.text import evaluate
 from ml.text.baseline import Baseline, Predicted
 from ml.text.data import Example
+from ml.text.margin import Margin
 
 
 def test_f1_agrees_with_scikit_learn() -> None:
@@ -31,15 +32,17 @@ def _metrics(zh: float, en: float) -> dict[str, float]:
 
 
 def test_gate() -> None:
-    base = _metrics(0.8, 0.6)
-    first = evaluate.gate(_metrics(0.79, 0.7), base, None)
+    clear, chance = Margin(0.04, 0.02, 0.06), Margin(0.01, -0.01, 0.03)
+    base, champion = _metrics(0.8, 0.6), _metrics(0.85, 0.7)
+    first = evaluate.gate(_metrics(0.79, 0.7), base, None, {"TF-IDF": clear})
     assert first["passed"] and any("zh: 0.790 against TF-IDF 0.800" in reason for reason in first["reasons"])
-    assert not evaluate.gate(_metrics(0.7, 0.6), base, None)["passed"]
-    champion = _metrics(0.85, 0.7)
-    assert evaluate.gate(_metrics(0.86, 0.71), base, champion)["passed"]
-    assert not evaluate.gate(champion, base, champion)["passed"]  # no better than what is there
-    fallen = evaluate.gate(_metrics(0.83, 0.8), base, champion)
-    assert not fallen["passed"] and "falls behind" in fallen["reasons"][-1]
+    assert not evaluate.gate(_metrics(0.81, 0.61), base, None, {"TF-IDF": chance})["passed"]
+    ahead = {"TF-IDF": clear, "champion": clear}
+    assert evaluate.gate(_metrics(0.88, 0.73), base, champion, ahead)["passed"]
+    even = evaluate.gate(champion, base, champion, ahead | {"champion": Margin(0.0, 0.0, 0.0)})
+    assert not even["passed"] and "not ahead beyond chance" in " ".join(even["reasons"])
+    fallen = evaluate.gate(_metrics(0.83, 0.8), base, champion, ahead)
+    assert not fallen["passed"] and any("falls behind" in reason for reason in fallen["reasons"])
 
 
 def test_metrics_and_pictures(tmp_path: Path) -> None:
