@@ -26,8 +26,13 @@ def model_version(folder: Path) -> str:
 
 
 def serve(lake: Lake, version: str) -> dict[str, Any]:
-    """Point the warehouse at `version`; raises InputError where that version has scored nothing."""
+    """Point the warehouse at `version`; a shop without any text has nothing to point at.
+
+    Raises InputError where there are clean texts and that version has scored none of them.
+    """
     days = lake.partitions(f"text/scored/model_version={version}")
+    if not days and not lake.partitions("text/clean"):
+        return {"model_version": version, "days": 0, "texts": 0, "moved": False}
     if not days:
         raise InputError("text scores", f"version {version} has scored nothing", "run process_social_text first")
     done = lake.write(SERVED, "scope=current", pa.table({"model_version": [version]}))

@@ -75,9 +75,8 @@ def _spans(row: dict[str, Any], refuse: Any) -> tuple[tuple[int, int], ...]:
     last = 0
     for start, end in spans:
         if not 0 <= start < end <= len(text):
-            raise refuse(
-                "spans", f"({start}, {end}) lies outside the {len(text)} characters", "count from 0, end exclusive"
-            )
+            words = f"({start}, {end}) lies outside the {len(text)} characters"
+            raise refuse("spans", words, "count from 0, end exclusive")
         if start < last:
             raise refuse("spans", f"({start}, {end}) overlaps the span before it", "join or part them")
         last = end
