@@ -127,7 +127,7 @@ def main() -> None:
                 same=agree,
             )
         )
-    write("allocation", results)
+    write("allocation", results, quick=args.quick)
 
 
 if __name__ == "__main__":

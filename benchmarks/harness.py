@@ -83,11 +83,12 @@ def _seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def write(name: str, results: list[Result]) -> None:
-    """Print the table and leave `results/<name>.json`."""
-    RESULTS.mkdir(exist_ok=True)
+def write(name: str, results: list[Result], *, quick: bool) -> None:
+    """Print the table and leave `results/<name>.json`; what a quick run says stays out of git, in `results/quick/`."""
+    folder = RESULTS / "quick" if quick else RESULTS
+    folder.mkdir(exist_ok=True)
     rounded = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in results]
-    (RESULTS / f"{name}.json").write_text(json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")
     print(f"{'name':34} {'ratio':>8} {'95 % interval':>18} {'ours':>10} {'peer':>10} unit")
     for r in results:
         print(f"{r.name:34} {r.ratio:8.2f} {f'{r.low:.2f} to {r.high:.2f}':>18} {r.ours:10.4f} {r.peer:10.4f} {r.unit}")

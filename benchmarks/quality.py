@@ -63,7 +63,7 @@ def main() -> None:
             print(f"{language} against {name}: {score:.4f} and {peer:.4f}, margin {margin}")
             bounds = [(peer + value) / peer for value in (margin.value, margin.low, margin.high)]
             results.append(Result(f"quality_vs_{name}_{language}", *bounds, score, peer, "macro-F1", machine()))
-    write("quality", results)
+    write("quality", results, quick=args.quick)
 
 
 if __name__ == "__main__":

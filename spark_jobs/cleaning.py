@@ -64,11 +64,12 @@ def _nfkc(texts: pa.Array) -> pa.Array:
 
 
 def _unescape(texts: pa.Array) -> pa.Array:
-    """HTML entities to characters; only texts that hold an ampersand and a semicolon are touched."""
+    """HTML entities to characters in form NFKC; only texts that hold an ampersand and a semicolon are touched."""
     marked = pc.fill_null(pc.match_substring_regex(texts, r"&[a-zA-Z#][a-zA-Z0-9]{1,30};"), False)
     if not pc.any(marked).as_py():
         return texts
-    fixed = pa.array([html.unescape(t) for t in texts.filter(marked).to_pylist()], pa.string())
+    plain = [unicodedata.normalize("NFKC", html.unescape(t)) for t in texts.filter(marked).to_pylist()]
+    fixed = pa.array(plain, pa.string())
     return pc.replace_with_mask(texts, marked, fixed)
 
 

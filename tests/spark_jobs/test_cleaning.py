@@ -116,3 +116,8 @@ def test_the_sku_and_the_counts_come_along(spark: Any, tmp_path: Path) -> None:
     rows = {r["stream"]: r for r in lake.read("text/clean").to_pylist()}
     assert rows["reviews"]["sku_id"] == "x" and rows["reviews"]["likes"] == 0
     assert rows["social_posts"]["likes"] == 1 and rows["social_posts"]["reposts"] == 1
+
+
+def test_entities_become_plain_characters() -> None:
+    cleaned = clean_texts(pa.array(["看&#183;书&#160;&#160;好", "a &amp; b"])).column("clean_text").to_pylist()
+    assert cleaned == ["看·书 好", "a & b"]
