@@ -113,7 +113,7 @@ def agree(ours: Any, peer: tuple[float, float]) -> bool:
 def main() -> None:
     """Measure and write `results/allocation.json`."""
     args = parser(__doc__ or "").parse_args()
-    sizes = [(4, 2, 3)] if args.quick else [(10, 4, 4), (20, 6, 6), (40, 8, 8)]
+    sizes = [(4, 2, 3)] if args.quick else [(4, 2, 3), (6, 3, 4), (8, 4, 4)]
     results = []
     for skus, regions, actions in sizes:
         problem = simulated_problem(1, skus, regions, actions)
