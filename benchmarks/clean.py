@@ -97,7 +97,7 @@ def main() -> None:
     from spark_jobs.session import build_session
 
     args = parser(__doc__ or "").parse_args()
-    rows = 5_000 if args.quick else 200_000
+    rows = 5_000 if args.quick else 40_000
     spark = build_session("benchmark-clean")
     spark.sparkContext.setLogLevel("ERROR")
     frame = (
@@ -116,7 +116,7 @@ def main() -> None:
         "clean_vs_spark_regexp_replace",
         run(ours),
         run(peer),
-        rounds=1 if args.quick else 7,
+        rounds=1 if args.quick else 3,
         same=lambda a, b: a == b,
     )
     spark.stop()

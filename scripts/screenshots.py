@@ -1,4 +1,4 @@
-"""Pictures of the running stack for the docs: Airflow's DAG list, a run, a review; MLflow's registry; the report.
+"""Pictures of the running stack for the docs: Airflow's DAG list, a run, the reviews; and the report.
 
     FLASHSALE_HOME=.flashsale/worlds/simulated .venv/bin/flashsale up
     FLASHSALE_HOME=.flashsale/worlds/simulated .venv/bin/python scripts/screenshots.py out/report.html docs/pictures
@@ -39,15 +39,6 @@ def airflow(page: Any, base: str, password: str, folder: Path) -> None:
         page.screenshot(path=str(folder / f"{name}.png"))
 
 
-def mlflow(page: Any, base: str, folder: Path) -> None:
-    """The registered text model with its versions and tags."""
-    for name, path in (("mlflow-models", "/#/models"), ("mlflow-text-model", "/#/models/flashsale-text/versions/1")):
-        page.goto(base + path)
-        page.wait_for_load_state("networkidle")
-        page.wait_for_timeout(3000)
-        page.screenshot(path=str(folder / f"{name}.png"))
-
-
 def main() -> None:
     """Write the pictures."""
     from playwright.sync_api import sync_playwright
@@ -62,9 +53,6 @@ def main() -> None:
         page.goto(report.absolute().as_uri())
         page.screenshot(path=str(folder / "report.png"), full_page=True)
         airflow(page, f"http://127.0.0.1:{ports.airflow}", secret(home, f"airflow-{ADMIN}.password"), folder)
-        login = {"username": ADMIN, "password": secret(home, "mlflow-admin.password")}
-        context = browser.new_context(viewport=SIZE, http_credentials=login)
-        mlflow(context.new_page(), f"http://127.0.0.1:{ports.mlflow}", folder)
         browser.close()
 
 
