@@ -7,12 +7,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -69,12 +70,17 @@ def compare(
         c, d = _seconds(peer), _seconds(ours)
         mine.append(a + d)
         theirs.append(b + c)
-    ratios = np.array(theirs) / np.array(mine)
-    draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    ratio = median_interval(np.array(theirs) / np.array(mine))
     sides = [float(np.median(times)) / 2 for times in (mine, theirs)]
     stated = [work / seconds for seconds in sides] if work else sides
-    return Result(name, float(np.median(ratios)), float(low), float(high), *stated, unit, machine())
+    return Result(name, *ratio, *stated, unit, machine())
+
+
+def median_interval(ratios: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
+    """Median of the rounds' ratios and its 95 % bootstrap interval over rounds."""
+    draws = np.random.default_rng(0).choice(np.asarray(ratios), (2000, len(ratios)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    return float(np.median(ratios)), float(low), float(high)
 
 
 def _seconds(run: Callable[[], Any]) -> float:

@@ -21,6 +21,7 @@ GROUPS = {
     "scoring": "ml.scoring.cli",
     "allocation": "ml.allocation.cli",
     "report": "ml.report.cli",
+    "serve": "ml.serve.cli",
 }
 
 

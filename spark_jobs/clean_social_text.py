@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `spark-submit` starts the file outside its package
 
 from flashsale.lake import Lake, Manifest
-from spark_jobs.cleaning import RULES_FILE, clean_texts
+from spark_jobs.cleaning import clean_texts, rules_text
 from spark_jobs.partitions import commit_days, in_range, inputs_hash
 from spark_jobs.session import build_session
 
@@ -106,7 +106,7 @@ def clean(texts: DataFrame) -> DataFrame:
 
 def pending(lake: Lake, first: str | None, last: str | None) -> tuple[dict[str, list[Manifest]], dict[str, str]]:
     """Inputs of the days to clean, by stream, and each day's mark."""
-    salt = RULES_FILE.read_text(encoding="utf-8")
+    salt = rules_text()
     raw = {s: lake.partitions(f"raw/{s}") for s in STREAMS}
     done = lake.partitions(DATASET)
     marks: dict[str, str] = {}

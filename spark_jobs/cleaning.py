@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
+
+from flashsale.identifiers import IDENTIFIERS_FILE, Rule, identifiers
 
 MAX_CHARACTERS = 5000
 RULES_FILE = Path(__file__).with_name("cleaning_rules.yaml")
@@ -31,24 +32,19 @@ CLEANED = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One replacement; `mask` names the kind of identifier it hides."""
-
-    name: str
-    pattern: str
-    replacement: str
-    mask: str | None
-    example: tuple[str, str]
-
-
 @cache
 def rules() -> tuple[Rule, ...]:
-    """The rules of the table, in order."""
-    raw: list[dict[str, Any]] = yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))["rules"]
-    return tuple(
-        Rule(r["name"], r["pattern"], r["with"], r.get("mask"), (r["example"]["in"], r["example"]["out"])) for r in raw
-    )
+    """The rules of the table, in order; `identifiers` stands for the shared ones."""
+    found: list[Rule] = []
+    raw: list[Any] = yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))["rules"]
+    for entry in raw:
+        found.extend(identifiers() if entry == "identifiers" else [Rule.of(entry)])
+    return tuple(found)
+
+
+def rules_text() -> str:
+    """Both tables as they are written: what is cleaned again when a rule changes hangs on it."""
+    return RULES_FILE.read_text(encoding="utf-8") + IDENTIFIERS_FILE.read_text(encoding="utf-8")
 
 
 def _nfkc(texts: pa.Array) -> pa.Array:
