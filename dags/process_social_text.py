@@ -3,6 +3,9 @@
 Spark cleans, masks and deduplicates the new days of reviews, posts and support messages, then scores them with the
 champion of `flashsale-text`. Days that were scored by the same model version are left alone; a new champion scores
 everything again. Without a champion the texts are cleaned and kept until `train_text_model` has one approved.
+
+A sample of the newest day's scores is explained word by word and kept beside them (`FLASHSALE_EXPLAIN_TEXTS`,
+`FLASHSALE_EXPLAIN_DAYS`); nothing waits for it.
 """
 
 from __future__ import annotations
@@ -48,10 +51,24 @@ with DAG(
         ],
     )
 
+    explain = CommandOperator(
+        task_id="explain",
+        pool=Pool.HEAVY,
+        command=[
+            "python",
+            "-m",
+            "ml",
+            "text",
+            "explain-scored",
+            "--model",
+            "{{ ti.xcom_pull(task_ids='fetch_champion')['path'] }}",
+        ],
+    )
+
     @task(outlets=[TEXT_SIGNALS], trigger_rule="none_failed")
     def announce(served: Any) -> Any:
         """Tell the features that text is in, scored or, before the first champion, only cleaned."""
         return served
 
-    [clean, fetch_champion] >> score >> serve
+    [clean, fetch_champion] >> score >> [serve, explain]
     announce(serve.output)

@@ -59,6 +59,12 @@ def _serve_text(args: argparse.Namespace) -> dict[str, Any]:
     return serve(_lake(), model_version(Path(args.model)))
 
 
+def _explain(args: argparse.Namespace) -> dict[str, Any]:
+    from flashsale.explaining import explain
+
+    return explain(args.text, model=args.model)
+
+
 def _doctor(args: argparse.Namespace) -> dict[str, Any]:
     from flashsale.doctor import examine, show
 
@@ -114,6 +120,10 @@ def parser() -> argparse.ArgumentParser:
     serve = sub.add_parser("serve-text", help="let the warehouse read the scores of a model version")
     serve.add_argument("--model", required=True, help="folder of the fetched model version")
     serve.set_defaults(func=_serve_text)
+    explain = sub.add_parser("explain", help="which words of a text made the model say so")
+    explain.add_argument("--text", required=True, help="one text")
+    explain.add_argument("--model", help="models:/<name>/<version>, a name or a folder; default: the champion")
+    explain.set_defaults(func=_explain)
     warehouse = sub.add_parser("warehouse", help="load, build, publish, freshness").add_subparsers(
         dest="step", required=True
     )

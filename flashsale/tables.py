@@ -42,6 +42,27 @@ SCORED_TEXTS = pa.schema(
     ]
 )
 
+#: One row per scored text that was chosen to be explained by the model version that scored it. `words` is JSON,
+#: `[{"start", "end", "text", "sentiment", "intent"}]`: character offsets in the clean text, and what each word added to
+#: the sentiment's and the intent's logit; `gap_*` is what these sums miss of the change from an empty text.
+EXPLAINED_TEXTS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("event_at", UTC_MICROS),
+        ("stream", pa.string()),
+        ("sku_id", pa.string()),
+        ("language", pa.string()),
+        ("text_hash", pa.string()),
+        ("sentiment", pa.string()),
+        ("p_sentiment", pa.float64()),
+        ("p_intent", pa.float64()),
+        ("words", pa.string()),
+        ("gap_sentiment", pa.float64()),
+        ("gap_intent", pa.float64()),
+        ("model_version", pa.string()),
+    ]
+)
+
 
 def sql_type(kind: pa.DataType) -> str:
     """The type's name in DuckDB and PostgreSQL."""

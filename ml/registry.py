@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
+from ml.tracking import client, experiment_id, git_commit, run_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 CANDIDATE = "-candidate"
@@ -68,6 +67,7 @@ class Candidate:
         inference_params: parameters that `predict` takes, with their defaults; MLflow ignores others.
         params, metrics, tags: as MLflow takes them; `digests`: a content hash a data set, by its name.
         files: further files kept with the run (evaluation tables, pictures).
+        run_id: the run to log to, from `open_run`; None opens one of its own.
     """
 
     name: str
@@ -84,47 +84,7 @@ class Candidate:
     tags: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[Path] = ()
-
-
-def git_commit() -> str:
-    """The commit that this code runs from, `unknown` outside a repository."""
-    folder = Path(__file__).parent
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
-
-
-def requirements_of(*packages: str) -> list[str]:
-    """Return `name==version` for installed packages, without local version parts such as `+cpu`."""
-    from importlib.metadata import version
-
-    return [f"{package}=={version(package).split('+')[0]}" for package in packages]
-
-
-def client() -> MlflowClient:
-    """An MLflow client on the platform's tracking address, which becomes the process's own too."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # task logs are no terminals
-    import mlflow
-
-    uri = settings().tracking_uri
-    settings().home.mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    return mlflow.MlflowClient(uri)
-
-
-def experiment_id(name: str) -> str:
-    """The experiment of that name, made where it is missing.
-
-    Without a server MLflow would put artifacts under the working folder, which differs from task to task;
-    ours lie under the platform's home. A server keeps its own artifact root.
-    """
-    api = client()
-    found = api.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    served = settings().tracking_uri.startswith("http")
-    location = None if served else (settings().home / "mlartifacts" / name).as_uri()
-    return str(api.create_experiment(name, artifact_location=location))
+    run_id: str | None = None
 
 
 def register_candidate(candidate: Candidate) -> Version:
@@ -137,7 +97,7 @@ def register_candidate(candidate: Candidate) -> Version:
     tags = {"git_commit": git_commit(), **candidate.tags}
     tags |= {f"data.{name}": digest for name, digest in candidate.digests.items()}
     experiment = experiment_id(candidate.experiment)
-    with mlflow.start_run(experiment_id=experiment, tags=tags) as run:
+    with run_of(candidate.run_id, experiment, tags) as run:
         mlflow.log_params(dict(candidate.params))
         mlflow.log_metrics({name: float(value) for name, value in candidate.metrics.items()})
         mlflow.log_text(candidate.card, "model_card.md")
@@ -169,15 +129,17 @@ def champion(name: str) -> Version | None:
         return None
 
 
-def promote(candidate: str, version: str, *, by: str, reason: str) -> Version:
+def promote(candidate: str, version: str, *, by: str, reason: str, override: bool = False) -> Version:
     """Copy an approved candidate to its model and make the copy champion.
 
-    The same candidate twice gives the same champion. Raises InputError where it does not exist, was
-    rejected, or nobody is named.
+    The same candidate twice gives the same champion. A candidate whose gate did not pass (tag `gate_passed`) is
+    promoted with `override` alone, and the tag `gate_overridden` says by whom and why. Raises InputError where it does
+    not exist, was rejected, did not pass, or nobody is named.
     """
     entry = _reviewed(candidate, version, by, reason)
     if entry.tags.get("review") == "rejected":
         raise InputError(f"model {candidate}/{version}", "it was rejected", "train a new candidate, or promote another")
+    decided = _decision("approved", by, reason) | _overridden(entry, override, by, reason)
     name = candidate.removesuffix(CANDIDATE)
     before = champion(name)
     api = client()
@@ -188,10 +150,32 @@ def promote(candidate: str, version: str, *, by: str, reason: str) -> Version:
         _tag(name, done, {"candidate": f"{candidate}/{version}"})  # the copy brings the candidate's own tags
         if before is not None:
             _tag(name, done, {"replaced": before.version})
-    _tag(name, done, _decision("approved", by, reason))
-    _tag(candidate, version, {**_decision("approved", by, reason), "promoted_to": done})
+    _tag(name, done, decided)
+    _tag(candidate, version, {**decided, "promoted_to": done})
     api.set_registered_model_alias(name, CHAMPION, done)
     return _version(api.get_model_version(name, done))
+
+
+def _overridden(entry: ModelVersion, override: bool, by: str, reason: str) -> dict[str, str]:
+    """The tag of a gate that a person overrode; nothing where it passed. Raises InputError where nobody did."""
+    if str(entry.tags.get("gate_passed", "true")).lower() != "false":
+        return {}
+    if not override:
+        raise InputError(
+            f"model {entry.name}/{entry.version}",
+            f"its gate did not pass: {entry.tags.get('gate_reasons', 'see its card')}",
+            "reject it, or promote it with --override and say in the reason why the gate is wrong here",
+        )
+    return {"gate_overridden": f"by {by}: {reason}"}
+
+
+def run_address(run_id: str) -> str | None:
+    """Where a browser shows a run; None where no MLflow server is set, or its address holds a password."""
+    uri = settings().tracking_uri
+    if not uri.startswith("http") or "@" in uri:
+        return None
+    experiment = client().get_run(run_id).info.experiment_id
+    return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def reject(candidate: str, version: str, *, by: str, reason: str) -> Version:

@@ -21,6 +21,9 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         parser.add_argument("candidate", help="for example flashsale-text-candidate")
         parser.add_argument("version", help="its version number")
         _decider(parser)
+        if name == "promote":
+            words = "promote although the gate did not pass; it is recorded with the reason"
+            parser.add_argument("--override", action="store_true", help=words)
         parser.set_defaults(func=action)
     back = commands.add_parser("rollback", help="give the alias back to the version the champion replaced")
     back.add_argument("name", help="for example flashsale-text")
@@ -40,7 +43,8 @@ def _decider(parser: argparse.ArgumentParser) -> None:
 
 
 def _promote(args: argparse.Namespace) -> dict[str, Any]:
-    return registry.promote(args.candidate, args.version, by=args.by, reason=args.reason).as_dict()
+    found = registry.promote(args.candidate, args.version, by=args.by, reason=args.reason, override=args.override)
+    return found.as_dict()
 
 
 def _reject(args: argparse.Namespace) -> dict[str, Any]:

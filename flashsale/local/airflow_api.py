@@ -123,11 +123,19 @@ class AirflowApi:
         found = self.call("GET", "/dags/~/dagRuns/~/hitlDetails", params={"response_received": False, "limit": 50})
         return list(found["hitl_details"])
 
-    def answer_review(self, review: dict[str, Any], option: str, reason: str) -> None:
-        """Answer a review as the logged-in user."""
+    def answer_review(self, review: dict[str, Any], option: str, reason: str, *, override: bool = False) -> None:
+        """Answer a review as the logged-in user; `override` is given where its form asks for it."""
         task = review["task_instance"]
         path = (
             f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
             f"/{task['map_index']}/hitlDetails"
         )
-        self.call("PATCH", path, json={"chosen_options": [option], "params_input": {"reason": reason}})
+        form: dict[str, Any] = {"reason": reason}
+        if asks_override(review):
+            form["override"] = override
+        self.call("PATCH", path, json={"chosen_options": [option], "params_input": form})
+
+
+def asks_override(review: dict[str, Any]) -> bool:
+    """Whether the review's form lets the reviewer override a gate."""
+    return "override" in (review.get("params") or {})

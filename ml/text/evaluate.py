@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml.text.calibrate import calibration_error
+from ml.text.calibrate import BINS, calibration_error
 from ml.text.data import SENTIMENTS, Example
+from ml.text.verdict import Check
 
 if TYPE_CHECKING:
     from ml.text.baseline import Predicted
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Metrics = dict[str, float]
 _TOLERANCE = 0.01
 _INTENT_THRESHOLD = 0.5
+MOST_CALIBRATION_ERROR = 0.03
 
 
 def predict(scorer: Scorer, examples: Sequence[Example]) -> list[Predicted]:
@@ -82,32 +84,55 @@ def metrics(examples: Sequence[Example], found: Sequence[Predicted]) -> Metrics:
 
 
 def gate(
-    candidate: Metrics, baseline: Metrics, champion: Metrics | None, ahead: Mapping[str, Margin]
+    candidate: Metrics,
+    baseline: Metrics,
+    champion: Metrics | None,
+    ahead: Mapping[str, Margin],
+    *,
+    checks: Iterable[Check] = (),
+    calibration_limit: float = MOST_CALIBRATION_ERROR,
 ) -> dict[str, Any]:
-    """Whether a candidate deserves a reviewer's time, with a reason for each comparison.
+    """Whether a candidate deserves a reviewer's time, with a reason for each comparison and check.
 
     It must beat the baseline's sentiment macro-F1 (mean of the languages) and, where there is a champion, the
     champion's, each beyond chance: the lower end of the margin's interval in `ahead` (by the peer's name) is above 0.
     And it may lose no more than 0.01 to the champion in any language. Languages in which a peer is ahead are named
     whatever the outcome: the reviewer decides.
+
+    Its calibration error, where it was measured, may be at most `calibration_limit` in each language, and none of
+    `checks` (attacks, fairness, labels; see `ml.text.robustness` and `ml.text.poison`) may fail. The answer is
+    `{"passed", "reasons", "failed"}`, the last the names of what failed.
     """
     name = "sentiment_f1"
     languages = [key.split(".")[1] for key in candidate if key.startswith(f"{name}.") and not key.endswith("mean")]
-    passed, reasons = True, []
+    reasons: list[str] = []
+    failed: list[str] = []
     for peer, scores in (("TF-IDF", baseline), ("champion", champion)):
         if scores is None:
             reasons.append("there is no champion yet")
             continue
         beyond = ahead[peer].low > 0
-        passed = passed and beyond
+        failed += [] if beyond else [f"margin over {peer}"]
         words = "ahead" if beyond else "not ahead beyond chance"
         reasons.append(f"mean macro-F1 over {peer}: {ahead[peer]}, {words}")
         for language in languages:
             ours, theirs = candidate[f"{name}.{language}"], scores[f"{name}.{language}"]
             fallen = peer == "champion" and ours < theirs - _TOLERANCE
-            passed = passed and not fallen
+            failed += [f"{language} against {peer}"] if fallen else []
             reasons.append(f"{language}: {ours:.3f} against {peer} {theirs:.3f}" + (", falls behind" if fallen else ""))
-    return {"passed": passed, "reasons": reasons}
+    every = [*_calibration(candidate, languages, calibration_limit), *checks]
+    reasons += [check.reason() for check in every]
+    failed += [check.name for check in every if not check.passed]
+    return {"passed": not failed, "reasons": reasons, "failed": failed}
+
+
+def _calibration(candidate: Metrics, languages: Iterable[str], limit: float) -> list[Check]:
+    found = {language: candidate.get(f"calibration_error.{language}") for language in languages}
+    return [
+        Check(f"{language}: calibration error", error <= limit, error, limit, note=f"{BINS} bins")
+        for language, error in found.items()
+        if error is not None
+    ]
 
 
 def table(columns: Mapping[str, Metrics]) -> str:

@@ -69,10 +69,13 @@ APPROVE, REJECT = "Approve", "Reject"
 
 
 def decision_arguments(review_task: str) -> dict[str, str]:
-    """Templates for the choice, the reviewer and the reason of a review task in the same run (and map index)."""
+    """Templates for the choice, the reviewer, the reason and the override of a review task in the same run (and map
+    index).
+    """
     pull = f"ti.xcom_pull(task_ids='{review_task}', map_indexes=ti.map_index if ti.map_index >= 0 else None)"
     return {
         "approved": f"({pull})['chosen_options'][0] == '{APPROVE}'",
         "by": "{{ (" + pull + ")['responded_by_user']['name'] }}",
         "reason": "{{ (" + pull + ")['params_input']['reason'] }}",
+        "override": "{{ '--override' if (" + pull + ")['params_input'].get('override') else '' }}",
     }
