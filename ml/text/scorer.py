@@ -27,7 +27,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 WEIGHTS, CONFIG, TOKENIZER, LABELS = "model.safetensors", "config.json", "tokenizer.json", "labels.json"
-MANIFEST, INT8 = "manifest.json", "int8.safetensors"
+MANIFEST, INT8, PREFIX = "manifest.json", "int8.safetensors", "prefix"
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
 Tensors = Mapping[str, torch.Tensor]
 _TOKEN_BUDGET = 4096
@@ -71,6 +71,7 @@ class Encoder:
         self.words = weights[table].to(device, dtype)
         self.places = (weights[place] + weights["embeddings.token_type_embeddings.weight"][0]).to(device, dtype)
         self.norm = take("embeddings.LayerNorm")
+        self.prefix = weights[PREFIX].to(device, dtype) if PREFIX in weights else None
         self.layers: list[tuple[Any, ...]] = []
         for depth in range(int(config["num_hidden_layers"])):
             at = f"encoder.layer.{depth}"
@@ -87,10 +88,15 @@ class Encoder:
         """States of shape (batch, pieces, hidden) in float32 for ids and mask of shape (batch, pieces)."""
         rows, width = ids.shape
         seen = None if bool(mask.all()) else mask[:, None, None, :].bool()
+        if seen is not None and self.prefix is not None:
+            seen = functional.pad(seen, (self.prefix.shape[3], 0), value=True)
         states = self._normed(functional.embedding(ids, self.words) + self.places[:width], self.norm)
         states = states.view(rows * width, self.size)
-        for names, mixed, out, up, down, beside, first_norm, second_norm in self.layers:
+        for depth, (names, mixed, out, up, down, beside, first_norm, second_norm) in enumerate(self.layers):
             query, key, value = mixed(states).view(rows, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            if self.prefix is not None:  # keys and values that prefix tuning learnt
+                first = self.prefix[depth][:, None].expand(-1, rows, -1, -1, -1)
+                key, value = torch.cat([first[0], key], 2), torch.cat([first[1], value], 2)
             seen_by = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
             joined = seen_by.transpose(1, 2).reshape(rows * width, self.size)
             middle = self._normed(states + out(joined), first_norm)
@@ -242,6 +248,7 @@ class Scorer:
         self.pad = int(config.get("pad_token_id") or 0)
         state = {name: value.to(self.device) for name, value in load_file(str(folder / WEIGHTS)).items()}
         mine = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+        mine |= {PREFIX: state.pop(PREFIX)} if PREFIX in state else {}
         bf16 = precision == "bf16" or (precision == "int8" and fast_bf16(self.device))
         plan = load_file(str(folder / INT8)) if precision == "int8" else None
         self.encoder = Encoder(mine, config, torch.bfloat16 if bf16 else torch.float32, self.device, plan=plan)
@@ -259,11 +266,11 @@ class Scorer:
         pooled = (states * shares).sum(1) / shares.sum(1).clamp(min=1)
         pooled = (pooled - heads["sentence_centre"]) / heads["sentence_scale"]
         states = (states - heads["piece_centre"]) / heads["piece_scale"]
-        sentiment, intent, tags = (
+        sentiment, cues, tags = (
             functional.linear(given, heads[f"{name}.weight"], heads[f"{name}.bias"])
-            for name, given in (("sentiment", pooled), ("intent", pooled), ("tags", states))
+            for name, given in (("sentiment", pooled), ("intent", states), ("tags", states))
         )
-        return sentiment, intent.squeeze(-1), tags
+        return sentiment, cues.squeeze(-1).masked_fill(mask == 0, -torch.inf).logsumexp(1), tags
 
     def score(self, texts: Sequence[str | None]) -> pd.DataFrame:
         """Return one row a text, in order, with the columns of `COLUMNS`.

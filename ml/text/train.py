@@ -1,92 +1,63 @@
-"""Fine-tuning: length-bucketed batches, AdamW with warm-up and linear decay, clipping, early stopping."""
+"""Fine-tuning: one loop for every method, on a CPU, on CUDA, and under `torchrun`.
+
+    python -m ml text train --config full
+    torchrun --nproc-per-node 8 -m ml text train --config full
+
+Batches hold sentences of like lengths; AdamW with warm-up, clipping, early stopping on held-out loss; a step that does
+not fit in memory is taken in halves. One seed gives one result, and a run that is resumed from a checkpoint ends with
+the same weights as one that never stopped.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tqdm import tqdm
 
-from flashsale.errors import InputError
 from ml.text import model
-from ml.text.data import IGNORED, SENTIMENTS, Encoded
+from ml.text.adapt import adapt, merge
+from ml.text.batches import Tensors, balance, batches, collate
+from ml.text.checkpoint import Checkpoints, State
+from ml.text.config import TrainConfig
+from ml.text.data import Encoded
 from ml.text.network import TextNetwork
+from ml.text.parallel import Parallel
 from ml.text.scorer import fast_bf16
 
-CONFIGS = Path(__file__).parent / "configs"
-_MAX_INTENT_WEIGHT = 8.0
-_BUCKET_BATCHES = 40
 _STANDARD_ROWS = 256
-
-
-class LossWeights(BaseModel):
-    """Shares of the three losses in their sum."""
-
-    model_config = ConfigDict(extra="forbid")
-    sentiment: float = Field(ge=0)
-    intent: float = Field(ge=0)
-    tags: float = Field(ge=0)
-
-
-class TrainConfig(BaseModel):
-    """A training run; the YAML files beside this module say what each field is."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    rows: dict[str, int] | None
-    max_tokens: int = Field(ge=8, le=512)
-    serve_max_tokens: int = Field(ge=8, le=512)
-    epochs: int = Field(ge=1)
-    batch_tokens: int = Field(ge=64)
-    frozen_layers: int = Field(ge=0)
-    encoder_rate: float = Field(gt=0)
-    head_rate: float = Field(gt=0)
-    layer_decay: float = Field(gt=0, le=1)
-    weight_decay: float = Field(ge=0)
-    warmup_share: float = Field(ge=0, lt=1)
-    clip: float = Field(gt=0)
-    weights: LossWeights
-    valid_rows: int = Field(ge=1)
-    evaluate_every: int = Field(ge=1)
-    patience: int = Field(ge=1)
-    precision: Literal["auto", "bf16", "fp32"]
-
-
-def load_config(name_or_path: str) -> TrainConfig:
-    """Return a configuration: `demo`, `full`, or a YAML file. Raises InputError where it cannot be used."""
-    path = CONFIGS / f"{name_or_path}.yaml"
-    if not path.is_file():
-        path = Path(name_or_path)
-    if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-        raise InputError("training configuration", f"{name_or_path} is not there", f"name a file, or {names}")
-    try:
-        return TrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"training configuration {path.name}", first["msg"], "mend it", field=where) from error
+Batch = list[Encoded]
+Watch = Callable[[dict[str, float], int], None]
 
 
 @dataclass
 class History:
-    """What a training run did: one entry an evaluation, and totals."""
+    """What a training run did: one entry an evaluation, and totals. `tokens` counts no padding."""
 
     evaluations: list[dict[str, float]] = field(default_factory=list)
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
     best_step: int = 0
+    best_loss: float = float("inf")
+    waited: int = 0
+    halvings: int = 0
+    peak_mib: float = 0.0
     temperature: float = 1.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Word pieces without padding, forward and backward, evaluations counted in the time."""
+        return self.tokens / max(self.seconds, 1e-9)
 
 
 def seed_everything(seed: int) -> None:
@@ -98,109 +69,65 @@ def seed_everything(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # every kernel used here writes all it allocates
 
 
-def batches(rows: Sequence[Encoded], batch_tokens: int, rng: random.Random | None) -> Iterator[list[Encoded]]:
-    """Yield batches of similar lengths, each at most `batch_tokens` pieces with padding counted.
-
-    With `rng` rows are shuffled, sorted by length within chunks, and the batches shuffled again; without,
-    rows go by length.
-    """
-    order = list(range(len(rows)))
-    if rng is None:
-        chunks = [order]
-    else:
-        rng.shuffle(order)
-        typical = sum(len(row.ids) for row in rows) / max(len(rows), 1)
-        size = max(1, int(_BUCKET_BATCHES * batch_tokens / max(typical, 1)))
-        chunks = [order[at : at + size] for at in range(0, len(order), size)]
-    made: list[list[Encoded]] = []
-    for chunk in chunks:
-        current: list[Encoded] = []
-        for index in sorted(chunk, key=lambda i: (len(rows[i].ids), i)):
-            if current and (len(current) + 1) * len(rows[index].ids) > batch_tokens:
-                made.append(current)
-                current = []
-            current.append(rows[index])
-        if current:
-            made.append(current)
-    if rng is not None:
-        rng.shuffle(made)
-    yield from made
-
-
-def collate(batch: Sequence[Encoded], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Return ids, mask and tags of shape (batch, longest), sentiment and intent of shape (batch,)."""
-    width = max(len(row.ids) for row in batch)
-    ids = torch.full((len(batch), width), pad)
-    tags = torch.full((len(batch), width), IGNORED)
-    mask = torch.zeros((len(batch), width), dtype=torch.long)
-    for at, row in enumerate(batch):
-        ids[at, : len(row.ids)] = torch.tensor(row.ids)
-        tags[at, : len(row.tags)] = torch.tensor(row.tags)
-        mask[at, : len(row.ids)] = 1
-    made = {
-        "ids": ids,
-        "mask": mask,
-        "tags": tags,
-        "sentiment": torch.tensor([row.sentiment for row in batch]),
-        "intent": torch.tensor([row.intent for row in batch]),
-    }
-    return {name: tensor.to(device) for name, tensor in made.items()}
-
-
-def balance(rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return sentiment weights (3,), the square root of inverse frequency, and the weight of intent 1 (1,).
-
-    The root tames the rare neutral class, which only the English corpora have; full inverse weights make the
-    model say neutral too often. The intent weight is capped, for its labels are noisy.
-    """
-    counts = np.bincount([row.sentiment for row in rows], minlength=len(SENTIMENTS)).clip(min=1)
-    weights = np.sqrt(counts.sum() / (len(SENTIMENTS) * counts))
-    positive = max(sum(row.intent for row in rows), 1)
-    intent = min((len(rows) - positive) / positive, _MAX_INTENT_WEIGHT)
-    return torch.tensor(weights, dtype=torch.float32), torch.tensor([max(intent, 1.0)])
-
-
 class Trainer:
-    """One fine-tuning run of `network` on `train`, judged on `valid`."""
+    """One fine-tuning run of `network`.
 
-    def __init__(self, network: TextNetwork, config: TrainConfig, *, pad: int, seed: int) -> None:
-        self.config, self.pad, self.seed = config, pad, seed
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    Args:
+        network: changed in place; after `fit` it has the plain shape again, whatever method adapted it.
+        pad: id of the padding piece.
+        seed: of batches, dropout and fresh parameters.
+        watch: called with (figures, step) at every evaluation, to draw live curves.
+        checkpoints: folder for checkpoints; where it holds one of the same run, `fit` goes on from there.
+    """
+
+    def __init__(
+        self,
+        network: TextNetwork,
+        config: TrainConfig,
+        *,
+        pad: int,
+        seed: int,
+        watch: Watch | None = None,
+        checkpoints: Path | None = None,
+    ) -> None:
+        self.config, self.pad, self.seed, self.watch = config, pad, seed, watch
+        self.parallel = Parallel.from_environment()
+        self.device = self.parallel.device
         self.network = network.to(self.device)
         wanted = config.precision
         self.bf16 = wanted == "bf16" or (wanted == "auto" and fast_bf16(self.device))
+        model.set_dropout(network, config.dropout)
         model.freeze_below(network, config.frozen_layers)
+        self.adapted = adapt(network, config.adapt)
+        self.forward = torch.compile(network.forward, dynamic=True) if config.compile else network.forward
+        self.checkpoints = Checkpoints(checkpoints) if checkpoints else None
 
     def fit(self, train: Sequence[Encoded], valid: Sequence[Encoded]) -> History:
         """Train, keep the parameters of the best evaluation, and return what happened."""
-        config, began, rng = self.config, time.monotonic(), random.Random(self.seed)
-        self.class_weights, self.intent_weight = (tensor.to(self.device) for tensor in balance(train))
+        config, began = self.config, time.monotonic()
+        class_weights, intent_weight = balance(train, config.class_weights)
+        self.class_weights, self.intent_weight = class_weights.to(self.device), intent_weight.to(self.device)
         self._standardize(train)
-        plan = [list(batches(train, config.batch_tokens, rng)) for _ in range(config.epochs)]
-        total = sum(map(len, plan))
-        optimizer, schedule = self._optimizer(total)
-        history, best, waited, recent = History(), float("inf"), 0, []
-        state: dict[str, torch.Tensor] = {}
-        for batch in (batch for epoch in plan for batch in epoch):
-            recent.append(self._step(batch, optimizer))
-            schedule.step()
+        steps = list(self._plan(train))
+        self._prepare(len(steps))
+        history, best, skip = self._resume(train)
+        already, recent = history.seconds, []
+        silent = not (sys.stderr.isatty() and self.parallel.first)
+        for step in tqdm(steps[skip:], initial=skip, total=len(steps), unit="step", disable=silent):
+            recent.append(self._step(step, history))
             history.steps += 1
-            history.tokens += sum(len(row.ids) for row in batch)
-            if history.steps % config.evaluate_every and history.steps != total:
-                continue
-            judged = self.judge(valid)
-            entry = {"step": float(history.steps), "loss": float(np.mean(recent)), "valid_loss": judged}
-            history.evaluations.append(entry)
-            recent = []
-            print(f"text training step {history.steps}/{total} loss {entry['loss']:.3f} valid {judged:.3f} "
-                  f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)  # fmt: skip
-            if judged < best:
-                best, waited, history.best_step = judged, 0, history.steps
-                state = copy.deepcopy({k: v.detach().cpu() for k, v in self._trained().items()})
-            elif (waited := waited + 1) >= config.patience:
-                break
-        self.network.load_state_dict(state, strict=False)
-        history.seconds = time.monotonic() - began
+            history.tokens += sum(len(row.ids) for batch in step for row in batch)
+            history.seconds = already + time.monotonic() - began
+            if history.steps % config.evaluate_every == 0 or history.steps == len(steps):
+                best = self._evaluate(valid, history, float(np.mean(recent)), len(steps), best)
+                recent = []
+                if history.waited >= config.patience:
+                    break
+            if self.checkpoints and config.checkpoint_every and history.steps % config.checkpoint_every == 0:
+                self._save(history, best, train)
+        self.network.load_state_dict(best, strict=False)
+        merge(self.network, self.adapted)
+        history.seconds = already + time.monotonic() - began
         return history
 
     def judge(self, rows: Sequence[Encoded]) -> float:
@@ -209,8 +136,39 @@ class Trainer:
         total = 0.0
         with torch.inference_mode():
             for batch in batches(rows, 4 * self.config.batch_tokens, None):
-                total += float(self._loss(batch)) * len(batch)
-        return total / max(len(rows), 1)
+                tensors = collate(batch, self.pad, self.device)
+                total += float(self._loss(tensors, self._totals([tensors]))) * len(batch)
+        return self.parallel.agreed(total / max(len(rows), 1))
+
+    def _plan(self, train: Sequence[Encoded]) -> Iterator[list[Batch]]:
+        """The batches of every step, all epochs: each step has `accumulate` batches a process."""
+        rng, group = random.Random(self.seed), self.config.accumulate * self.parallel.world
+        for _ in range(self.config.epochs):
+            made = list(batches(train, self.config.batch_tokens, rng))
+            yield from (made[at : at + group] for at in range(0, len(made), group))
+
+    def _evaluate(
+        self, valid: Sequence[Encoded], history: History, loss: float, total: int, best: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        judged = self.judge(valid)
+        history.peak_mib = max(history.peak_mib, self.parallel.memory_mib())
+        entry = {"step": float(history.steps), "loss": loss, "valid_loss": judged}
+        history.evaluations.append(entry)
+        figures = {**entry, "tokens_per_second": history.tokens_per_second, "memory_mib": history.peak_mib}
+        if self.parallel.first:
+            print(
+                f"text training step {history.steps}/{total} loss {loss:.3f} valid {judged:.3f} "
+                f"{history.seconds:.0f} s {history.tokens_per_second:.0f} pieces/s {history.peak_mib:.0f} MiB",
+                file=sys.stderr,
+                flush=True,
+            )
+            if self.watch:
+                self.watch(figures, history.steps)
+        if judged < history.best_loss:
+            history.best_loss, history.best_step, history.waited = judged, history.steps, 0
+            return copy.deepcopy({name: value.detach().cpu() for name, value in self._learning().items()})
+        history.waited += 1
+        return best
 
     def _standardize(self, rows: Sequence[Encoded]) -> None:
         """Measure what the heads are to see on the first rows, with the encoder as it came."""
@@ -227,42 +185,71 @@ class Trainer:
             getattr(self.network, f"{name}_centre").copy_(found.mean(0))
             getattr(self.network, f"{name}_scale").copy_(found.std(0, correction=0).clamp(min=1e-3))
 
-    def _learn(self) -> None:
-        """Training mode, but for the frozen layers: dropout there would only blur what they feed upwards."""
-        self.network.train()
-        if self.config.frozen_layers:
-            self.network.encoder.embeddings.eval()
-            for layer in self.network.encoder.encoder.layer[: self.config.frozen_layers]:
-                layer.eval()
+    def _step(self, step: list[Batch], history: History) -> float:
+        """One optimiser step; where memory does not suffice its batches are halved, now and from now on."""
+        self.network.learn(self.config.frozen_layers)
+        mine = step[self.parallel.rank :: self.parallel.world]
+        while True:
+            parts = [part for batch in mine for part in _parts(batch, 2**history.halvings)]
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = self._accumulate(parts, self._totals([collate(b, self.pad, self.device) for b in step]))
+                break
+            except RuntimeError as error:
+                if not _is_memory(error) or all(len(part) == 1 for part in parts):
+                    raise
+            history.halvings += 1
+            self.optimizer.zero_grad(set_to_none=True)
+            self.parallel.free()
+            print(f"out of memory: batches are taken in {2**history.halvings} parts", file=sys.stderr, flush=True)
+        self._set_rates(history.steps)
+        self.parallel.add_up(self.trained)
+        torch.nn.utils.clip_grad_norm_(self.trained, self.config.clip)
+        self.optimizer.step()
+        self.adapted.after_step(history.steps)
+        return self.parallel.summed(loss)
 
-    def _step(self, batch: Sequence[Encoded], optimizer: torch.optim.Optimizer) -> float:
-        self._learn()
-        optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
+    def _accumulate(self, parts: Sequence[Batch], totals: Tensors) -> float:
+        """Add up the gradients of the parts, and of the worst small change of the word embeddings; returns the loss."""
+        made = [collate(part, self.pad, self.device) for part in parts]
+        found = sum(self._backward(tensors, totals) for tensors in made)
+        if self.config.adversarial:
+            words = self.network.word_embeddings()
+            with model.moved_against(words, self.config.adversarial):
+                for tensors in made:
+                    self._backward(tensors, totals)
+        return float(found)
+
+    def _backward(self, tensors: Tensors, totals: Tensors) -> float:
+        loss = self._loss(tensors, totals) + self.adapted.penalty()
         torch.autograd.backward([loss])
-        torch.nn.utils.clip_grad_norm_(self._trained().values(), self.config.clip)
-        optimizer.step()
         return float(loss.detach())
 
-    def _loss(self, batch: Sequence[Encoded]) -> torch.Tensor:
-        tensors, weights = collate(batch, self.pad, self.device), self.config.weights
+    def _loss(self, tensors: Tensors, totals: Tensors) -> torch.Tensor:
+        weights = self.config.weights
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = self.network(tensors["ids"], tensors["mask"])
+            outputs = self.forward(tensors["ids"], tensors["mask"])
         sentiment, intent, tags = model.losses(
-            outputs,
-            tensors["sentiment"],
-            tensors["intent"],
-            tensors["tags"],
-            class_weights=self.class_weights,
-            intent_weight=self.intent_weight,
+            outputs, tensors, totals, class_weights=self.class_weights, intent_weight=self.intent_weight
         )
-        return weights.sentiment * sentiment + weights.intent * intent + weights.tags * tags
+        loss = weights.sentiment * sentiment + weights.intent * intent + weights.tags * tags
+        share = self.config.teacher_share
+        if not share or "taught_tags" not in tensors:
+            return loss
+        sentiment, intent, tags = model.taught_losses(outputs, tensors, totals, self.config.teacher_temperature)
+        taught = weights.sentiment * sentiment + weights.intent * intent + weights.tags * tags
+        return (1 - share) * loss + share * taught
 
-    def _trained(self) -> dict[str, torch.nn.Parameter]:
+    def _totals(self, tensors: Sequence[Tensors]) -> Tensors:
+        return model.totals(tensors, self.class_weights)
+
+    def _learning(self) -> dict[str, torch.nn.Parameter]:
         return {name: value for name, value in self.network.named_parameters() if value.requires_grad}
 
-    def _optimizer(self, total: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    def _prepare(self, total: int) -> None:
+        """Optimiser and schedule for `total` steps."""
         config = self.config
+        self.trained = list(self._learning().values())
         groups: list[dict[str, Any]] = model.parameter_groups(
             self.network,
             encoder_rate=config.encoder_rate,
@@ -270,10 +257,45 @@ class Trainer:
             layer_decay=config.layer_decay,
             weight_decay=config.weight_decay,
         )
-        optimizer = torch.optim.AdamW(groups, fused=True)
-        warm = max(1, int(config.warmup_share * total))
+        self.optimizer, self.total = torch.optim.AdamW(groups, fused=True), total
+        self.rates = [float(group["lr"]) for group in groups]
+        self.adapted.begin(total)
 
-        def share(step: int) -> float:
-            return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
+    def _set_rates(self, step: int) -> None:
+        """Warm up linearly, then fall linearly or along a cosine to 0 after the last step."""
+        warm = max(1, int(self.config.warmup_share * self.total))
+        share = (step + 1) / warm
+        if step >= warm:
+            share = max(0.0, (self.total - step) / max(1, self.total - warm))
+            if self.config.schedule == "cosine":
+                share = 0.5 * (1 - math.cos(math.pi * share))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
 
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+    def _resume(self, train: Sequence[Encoded]) -> tuple[History, dict[str, torch.Tensor], int]:
+        saved = self.checkpoints.newest(self._mark(train)) if self.checkpoints else None
+        if saved is None:
+            torch.manual_seed(self.seed)
+            return History(), {}, 0
+        saved.restore(self._learning(), self.optimizer)
+        history = History(**saved.history)
+        print(f"text training goes on from step {history.steps}", file=sys.stderr, flush=True)
+        return history, saved.best, history.steps
+
+    def _save(self, history: History, best: dict[str, torch.Tensor], train: Sequence[Encoded]) -> None:
+        if self.checkpoints and self.parallel.first:
+            state = State.of(self._learning(), self.optimizer, best, vars(history))
+            self.checkpoints.write(self._mark(train), history.steps, state)
+
+    def _mark(self, train: Sequence[Encoded]) -> str:
+        return f"{self.config.digest()}-{self.seed}-{len(train)}-{sum(len(row.ids) for row in train)}"
+
+
+def _parts(batch: Batch, count: int) -> list[Batch]:
+    size = max(1, math.ceil(len(batch) / count))
+    return [batch[at : at + size] for at in range(0, len(batch), size)]
+
+
+def _is_memory(error: Exception) -> bool:
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in words or "not enough memory" in words

@@ -12,6 +12,7 @@ import pytest
 from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml import registry
+from ml.__main__ import main
 
 SCRIPT = """
 import mlflow, pathlib
@@ -96,3 +97,18 @@ def test_life_of_a_model(
     with pytest.raises(InputError, match="candidate's name"):
         registry.register_candidate(replace(_candidate(tmp_path / "d", 1.0), name="toy"))
     assert (home / "mlartifacts" / "toy").is_dir()
+
+
+def test_a_gate_that_did_not_pass_needs_an_override(home: Path, tmp_path: Path) -> None:
+    failed = {"gate_passed": "False", "gate_reasons": "shift by name: 0.03, NOT PASSED"}
+    registry.register_candidate(replace(_candidate(tmp_path / "a", 2.0), tags=failed))
+    registry.register_candidate(replace(_candidate(tmp_path / "b", 3.0), tags={"gate_passed": "true"}))
+    with pytest.raises(InputError, match=r"did not pass: shift by name.*--override"):
+        registry.promote("toy-candidate", "1", by="Reviewer", reason="looks fine")
+    assert registry.champion("toy") is None
+    assert main(["registry", "promote", "toy-candidate", "1", "--by", "R", "--reason", "read it", "--override"]) == 0
+    tags = registry.show("toy")["versions"][0]["tags"]
+    assert tags["gate_overridden"] == "by R: read it" and tags["gate_passed"] == "False"
+    registry.promote("toy-candidate", "2", by="R", reason="better", override=True)
+    assert "gate_overridden" not in registry.show("toy")["versions"][0]["tags"]  # it passed: nothing was overridden
+    assert registry.run_address("abc") is None  # no server, no page

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ml.text import model
-from ml.text.calibrate import best_temperature, calibration_error, temper
+from ml.text.calibrate import best_shift, best_temperature, calibration_error, temper
 from ml.text.data import Encoded
 
 
@@ -40,3 +40,11 @@ def test_tempering_changes_no_answer(tiny_base: Path) -> None:
         after = network(ids, torch.ones_like(ids))[0]
     assert temperature > 1  # the labels have nothing to do with the texts: it was too sure
     torch.testing.assert_close(after * temperature, before, rtol=1e-4, atol=1e-4)
+
+
+def test_the_shift_undoes_a_weight_on_the_rare_answer() -> None:
+    """Logits of a model that was trained with odds times w: the fitted shift is about -log w (King and Zeng 2001)."""
+    dice = np.random.default_rng(4)
+    true_logits = dice.normal(-3.0, 1.5, 20_000)
+    truth = (dice.random(20_000) < 1 / (1 + np.exp(-true_logits))).astype(int)
+    assert best_shift(true_logits + np.log(5.0), truth.tolist()) == pytest.approx(-np.log(5.0), abs=0.1)

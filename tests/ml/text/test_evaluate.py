@@ -12,6 +12,7 @@ from ml.text import evaluate
 from ml.text.baseline import Baseline, Predicted
 from ml.text.data import Example
 from ml.text.margin import Margin
+from ml.text.verdict import Check
 
 
 def test_f1_agrees_with_scikit_learn() -> None:
@@ -43,6 +44,24 @@ def test_gate() -> None:
     assert not even["passed"] and "not ahead beyond chance" in " ".join(even["reasons"])
     fallen = evaluate.gate(_metrics(0.83, 0.8), base, champion, ahead)
     assert not fallen["passed"] and any("falls behind" in reason for reason in fallen["reasons"])
+
+
+def test_gate_holds_calibration_and_the_other_checks() -> None:
+    clear, base = {"TF-IDF": Margin(0.04, 0.02, 0.06)}, _metrics(0.8, 0.6)
+    ours = _metrics(0.85, 0.7)
+    good = {"calibration_error.zh": 0.03, "calibration_error.en": 0.029}
+    found = evaluate.gate(ours | good, base, None, clear)
+    assert found["passed"] and found["failed"] == []
+    assert "zh: calibration error: 0.03 (limit 0.03); 15 bins, passed" in found["reasons"]
+    over = evaluate.gate(ours | good | {"calibration_error.en": 0.0312}, base, None, clear)
+    assert not over["passed"] and over["failed"] == ["en: calibration error"]
+    looser = evaluate.gate(ours | {"calibration_error.en": 0.0312}, base, None, clear, calibration_limit=0.04)
+    assert looser["passed"]
+    told, wrong = Check("sarcasm", True, 0.3, judged=False), Check("loss to typos", False, 7.0, 6.0, "points")
+    assert evaluate.gate(ours, base, None, clear, checks=[told])["passed"]
+    stopped = evaluate.gate(ours, base, None, clear, checks=[told, wrong])
+    assert stopped["failed"] == ["loss to typos"]
+    assert stopped["reasons"][-1] == "loss to typos: 7 points (limit 6 points), NOT PASSED"
 
 
 def test_metrics_and_pictures(tmp_path: Path) -> None:

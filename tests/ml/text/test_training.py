@@ -12,8 +12,10 @@ from tokenizers import Tokenizer
 
 from flashsale.errors import InputError
 from ml.text import model
+from ml.text.batches import balance, batches, collate
+from ml.text.config import TrainConfig, load_config
 from ml.text.data import IGNORED, Encoded, Example, encode
-from ml.text.train import TrainConfig, Trainer, balance, batches, collate, load_config, seed_everything
+from ml.text.train import Trainer, seed_everything
 
 TEXTS = [
     ("the battery life good", 2, 1, ((4, 16),)),
@@ -93,24 +95,37 @@ def test_collate_pads_what_the_losses_ignore() -> None:
     assert made["tags"][1].tolist() == [IGNORED] * 3
 
 
-def test_losses_match_their_formulas() -> None:
-    sentiment, intent = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0.0])
-    tags = torch.tensor([[[0.0, 0.0], [9.0, 0.0]]])
-    found = list(
-        model.losses(
-            (sentiment, intent, tags), torch.tensor([0]), torch.tensor([1]), torch.tensor([[1, IGNORED]]),
-            class_weights=torch.ones(3), intent_weight=torch.tensor([4.0]),
-        )
-    )  # fmt: skip
-    half, likely = math.log(2), math.exp(2) / (math.exp(2) + 2)
-    assert [float(loss) for loss in found] == pytest.approx([-math.log(likely), 4 * half, half], rel=1e-5)
+def test_losses_match_their_formulas_however_a_step_is_parted() -> None:
+    sentiment, intent = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.tensor([0.0, 0.0])
+    tags = torch.tensor([[[0.0, 0.0], [9.0, 0.0]], [[0.0, 3.0], [0.0, 0.0]]])
+    batch = {
+        "sentiment": torch.tensor([0, 1]),
+        "intent": torch.tensor([1, 0]),
+        "tags": torch.tensor([[1, IGNORED], [0, 1]]),
+    }
+    classes, wanted = torch.tensor([1.0, 3.0, 1.0]), torch.tensor([4.0])
+    sizes = model.totals([batch], classes)
+
+    def found(rows: slice) -> list[float]:
+        part = {name: value[rows] for name, value in batch.items()}
+        outputs = (sentiment[rows], intent[rows], tags[rows])
+        given = model.losses(outputs, part, sizes, class_weights=classes, intent_weight=wanted)
+        return [float(loss) for loss in given]
+
+    likely, half, odd = math.exp(2) / (math.exp(2) + 2), math.log(2), math.log(1 + math.exp(3))
+    oracle = [(-math.log(likely) + 3 * math.log(3)) / 4, (4 * half + half) / 2, (half + odd + half) / 3]
+    assert found(slice(0, 2)) == pytest.approx(oracle, rel=1e-5)
+    assert [a + b for a, b in zip(found(slice(0, 1)), found(slice(1, 2)), strict=True)] == pytest.approx(
+        oracle, rel=1e-5
+    )
 
 
 def test_balance_favours_the_rare() -> None:
     rows = [Encoded([], [], s, i) for s, i in [(0, 0)] * 4 + [(1, 1)] + [(2, 0)] * 4]
     weights, intent = balance(rows)
     assert weights[1] == pytest.approx(3**0.5) and weights[0] == weights[2] < 1
-    assert float(intent) == 8.0
+    assert float(intent) == pytest.approx(8**0.5)
+    assert float(balance(rows, "inverse")[1]) == 8.0 and float(balance(rows, "none")[1]) == 1.0
 
 
 def test_configurations_are_checked(tmp_path: Path) -> None:

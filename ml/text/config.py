@@ -1,0 +1,117 @@
+"""A training run in one YAML file, checked when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flashsale.errors import InputError
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LossWeights(_Part):
+    """Shares of the three losses in their sum."""
+
+    sentiment: float = Field(ge=0)
+    intent: float = Field(ge=0)
+    tags: float = Field(ge=0)
+
+
+class Augmentation(_Part):
+    """Copies of training sentences, as a share of their number; each kind keeps the labels (see `ml.text.augment`).
+
+    `back_translation` is a command that reads a sentence a line and writes a line for each.
+    """
+
+    synonyms: float = Field(default=0.0, ge=0, le=1)
+    deletion: float = Field(default=0.0, ge=0, le=1)
+    swap: float = Field(default=0.0, ge=0, le=1)
+    back_translation: str | None = None
+    back_translated: float = Field(default=0.1, ge=0, le=1)
+
+
+class Adaptation(_Part):
+    """Which parameters of the encoder learn: all (`full`), or those that a method adds (Hugging Face peft)."""
+
+    method: Literal["full", "lora", "adalora", "prefix", "adapters"] = "full"
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    prefix_tokens: int = Field(default=16, ge=1)
+
+
+class TrainConfig(_Part):
+    """A training run; the YAML files beside this module say what each field is."""
+
+    name: str
+    rows: dict[str, int] | None
+    max_tokens: int = Field(ge=8, le=512)
+    serve_max_tokens: int = Field(ge=8, le=512)
+    epochs: int = Field(ge=1)
+    batch_tokens: int = Field(ge=64)
+    accumulate: int = Field(default=1, ge=1)
+    frozen_layers: int = Field(ge=0)
+    encoder_rate: float = Field(gt=0)
+    head_rate: float = Field(gt=0)
+    layer_decay: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0)
+    warmup_share: float = Field(ge=0, lt=1)
+    schedule: Literal["linear", "cosine"] = "linear"
+    clip: float = Field(gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    class_weights: Literal["none", "root", "inverse"] = "root"
+    weights: LossWeights
+    adversarial: float = Field(default=0.0, ge=0)
+    augment: Augmentation = Augmentation()
+    adapt: Adaptation = Adaptation()
+    teacher_share: float = Field(default=0.0, ge=0, le=1)
+    teacher_temperature: float = Field(default=2.0, gt=0)
+    keep_layers: tuple[int, ...] | None = None
+    valid_rows: int = Field(ge=1)
+    attack_rows: int = Field(default=300, ge=1)
+    evaluate_every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    checkpoint_every: int = Field(default=0, ge=0)
+    precision: Literal["auto", "bf16", "fp32"]
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainConfig:
+        if self.adapt.method != "full" and self.frozen_layers:
+            raise ValueError("frozen_layers belongs to adapt.method full: the other methods freeze all that they adapt")
+        if self.adversarial and (self.frozen_layers or self.adapt.method != "full"):
+            raise ValueError("adversarial moves the word embeddings: it needs frozen_layers 0 and adapt.method full")
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of every field: two runs with one digest were asked for the same."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+def load_config(name_or_path: str, **changes: Any) -> TrainConfig:
+    """Return a configuration: `demo`, `full`, or a YAML file, with `changes` to its fields.
+
+    Raises InputError that names the field where it cannot be used.
+    """
+    path = CONFIGS / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
+        raise InputError("training configuration", f"{name_or_path} is not there", f"name a file, or {names}")
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return TrainConfig.model_validate({**given, **changes} if isinstance(given, dict) else given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or None
+        raise InputError(f"training configuration {path.name}", first["msg"], "mend it", field=where) from error

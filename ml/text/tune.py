@@ -1,0 +1,155 @@
+"""Choosing a configuration: k-fold cross-validation, and a pruned search (Akiba et al. 2019, Optuna)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from flashsale.corpora.normal import identity
+from flashsale.errors import InputError
+from flashsale.settings import settings
+from ml.text.config import TrainConfig
+from ml.text.data import Encoded, Example, encode, load_examples, select
+
+if TYPE_CHECKING:
+    from ml.text.train import Watch
+
+WHAT = "sentiment_f1.mean"
+
+
+def fold_of(text: str, folds: int) -> int:
+    """The fold of a sentence, by a hash of its normal form: near-copies share it, others do not move it."""
+    digest = hashlib.sha256(b"fold " + identity(text).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % folds
+
+
+def run_fold(config: TrainConfig, fold: int, folds: int, *, threads: int | None = None) -> dict[str, Any]:
+    """Train on the training sentences outside `fold` and judge on those inside; metrics as of a test set.
+
+    The frozen test sentences are not looked at. Raises InputError for a fold that is not there.
+    """
+    if not 0 <= fold < folds:
+        raise InputError("cross-validation", f"there is no fold {fold} of {folds}", f"name one of 0 to {folds - 1}")
+    known = load_examples("train")
+    inside = [example for example in known if fold_of(example.text, folds) == fold]
+    outside = [example for example in known if fold_of(example.text, folds) != fold]
+    found = _judged(config, outside, load_examples("valid"), inside, threads=threads)
+    return {"fold": fold, "folds": folds, "sentences": len(inside), "metrics": found}
+
+
+def cross_validate(config: TrainConfig, folds: int, *, threads: int | None = None) -> dict[str, Any]:
+    """All folds one after another: mean and standard deviation of every metric over the folds."""
+    return summed([run_fold(config, fold, folds, threads=threads) for fold in range(folds)])
+
+
+def summed(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation (`<metric>.spread`) over what `run_fold` gave."""
+    names = sorted(set.intersection(*(set(run["metrics"]) for run in runs)))
+    found: dict[str, float] = {}
+    for name in names:
+        values = [run["metrics"][name] for run in runs]
+        found[name] = round(statistics.fmean(values), 4)
+        found[f"{name}.spread"] = round(statistics.stdev(values), 4) if len(values) > 1 else 0.0
+    return {"folds": len(runs), "sentences": sum(run["sentences"] for run in runs), "metrics": found}
+
+
+def search(
+    config: TrainConfig, trials: int, out: Path, *, minutes: float | None = None, threads: int | None = None
+) -> dict[str, Any]:
+    """Search rates, decay, dropout and batch size for the best macro-F1 on validation sentences; writes YAML to `out`.
+
+    A trial whose held-out loss is above the median of the earlier ones at the same evaluation is given up. One seed
+    gives one search; `minutes` bounds its time.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=settings().seed % 2**32)
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.MedianPruner(3, 1))
+    train, valid = load_examples("train"), load_examples("valid")
+
+    def attempt(trial: Any) -> float:
+        tried = proposed(config, trial)
+
+        def watch(figures: dict[str, float], step: int) -> None:
+            trial.report(-figures["valid_loss"], step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        found = _judged(tried, train, valid, valid, threads=threads, watch=watch)
+        print(f"trial {trial.number}: {WHAT} {found[WHAT]:.4f} {trial.params}", file=sys.stderr, flush=True)
+        return float(found[WHAT])
+
+    study.optimize(attempt, n_trials=trials, timeout=minutes * 60 if minutes else None)
+    done = [trial for trial in study.trials if trial.state.is_finished() and trial.value is not None]
+    if not done:
+        raise InputError("search", "no trial ended", "give it more minutes or trials")
+    best = proposed(config, optuna.trial.FixedTrial(study.best_params)).model_copy(
+        update={"name": f"{config.name}-tuned"}
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    head = f"# Found by `python -m ml text tune`: {len(study.trials)} trials, {WHAT} {study.best_value:.4f} on validation\n"
+    out.write_text(head + yaml.safe_dump(best.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials)
+    return {
+        "trials": len(study.trials),
+        "pruned": pruned,
+        "best": study.best_params,
+        WHAT: study.best_value,
+        "out": str(out),
+    }
+
+
+def proposed(config: TrainConfig, trial: Any) -> TrainConfig:
+    """The configuration with the fields that a trial draws."""
+    changes = {
+        "encoder_rate": trial.suggest_float("encoder_rate", 1e-5, 1e-3, log=True),
+        "head_rate": trial.suggest_float("head_rate", 1e-4, 1e-2, log=True),
+        "layer_decay": trial.suggest_float("layer_decay", 0.75, 1.0),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.3),
+        "warmup_share": trial.suggest_float("warmup_share", 0.0, 0.2),
+        "schedule": trial.suggest_categorical("schedule", ["linear", "cosine"]),
+        "batch_tokens": trial.suggest_categorical("batch_tokens", [512, 1024, 2048]),
+    }
+    return TrainConfig.model_validate(config.model_dump() | changes)
+
+
+def _judged(
+    config: TrainConfig,
+    train: Sequence[Example],
+    held: Sequence[Example],
+    judged: Sequence[Example],
+    *,
+    threads: int | None,
+    watch: Watch | None = None,
+) -> dict[str, float]:
+    """Metrics on `judged` of a model trained on `train`, early stopping on `held`."""
+    import torch
+    from tokenizers import Tokenizer
+
+    from ml.text import evaluate, model
+    from ml.text.embedded import ensure_base_model
+    from ml.text.scorer import Scorer
+    from ml.text.train import Trainer, seed_everything
+
+    torch.set_num_threads(threads or settings().threads)
+    base = ensure_base_model(settings().text_base_model)
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    rows: list[Encoded] = select(train, encode(train, tokenizer, config.max_tokens), config.rows)
+    early = encode(held[: config.valid_rows], tokenizer, config.max_tokens)
+    seed_everything(settings().seed)
+    network = model.build(base, config.keep_layers)
+    pad = int(json.loads((base / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0)
+    Trainer(network, config, pad=pad, seed=settings().seed, watch=watch).fit(rows, early)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        model.save(network, base, folder, max_tokens=config.serve_max_tokens)
+        return evaluate.metrics(judged, evaluate.predict(Scorer(folder), judged))
