@@ -218,7 +218,7 @@ def main() -> None:
     args = parser(__doc__ or "").parse_args()
     torch.set_num_threads(THREADS)
     results: list[Result] = []
-    sizes = {"default": 64 if args.quick else 384, "tuned": 128 if args.quick else 1536}
+    sizes = {"default": 32 if args.quick else 96, "tuned": 64 if args.quick else 640}
     for side, rows in sizes.items():
         task = prepare(rows)
         print(f"{rows} sentences, {task.pieces} pieces, {task.steps} steps", flush=True)

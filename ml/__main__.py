@@ -22,6 +22,7 @@ GROUPS = {
     "allocation": "ml.allocation.cli",
     "report": "ml.report.cli",
     "serve": "ml.serve.cli",
+    "assistant": "ml.assistant.cli",
 }
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml.serve.app import Router
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,6 +25,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     group.add_argument("--reload-seconds", type=float, help="how often the champion is looked up; default: 30")
     group.add_argument("--window-ms", type=float, help="how long a model call waits for more requests; default: 0")
     group.add_argument("--batch-texts", type=int, help="most texts joined into one model call; default: 64")
+    group.add_argument("--assistant", type=Path, help="folder of `ml assistant build`; adds POST /v1/assist")
     group.set_defaults(func=_serve)
 
 
@@ -31,4 +35,15 @@ def _serve(args: argparse.Namespace) -> dict[str, Any]:
     from ml.serve.settings import ServeSettings, serve_settings
 
     given = {name: value for name, value in vars(args).items() if name in ServeSettings.model_fields}
-    return serve(args.model, serve_settings(**given), threads=args.threads or settings().threads)
+    threads = args.threads or settings().threads
+    return serve(args.model, serve_settings(**given), threads=threads, routers=_routers(args.assistant, threads))
+
+
+def _routers(assistant: Path | None, threads: int | None) -> list[Router]:
+    """The routers beside the text model's; raises InputError where the assistant's folder is altered."""
+    if assistant is None:
+        return []
+    from ml.assistant.assistant import Assistant
+    from ml.assistant.router import assist_router
+
+    return [assist_router(Assistant.load(assistant, threads=threads), threads=threads)]

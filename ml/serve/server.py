@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 
 from flashsale.errors import InputError
 from ml.serve import champion, logs
-from ml.serve.app import Service, create_app
+from ml.serve.app import Router, Service, create_app
 from ml.serve.engine import Engine
 from ml.serve.metrics import Metrics
 from ml.serve.settings import ServeSettings
@@ -84,11 +85,14 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(model: str | None, settings: ServeSettings, *, threads: int | None) -> dict[str, Any]:
+def serve(
+    model: str | None, settings: ServeSettings, *, threads: int | None, routers: Sequence[Router] = ()
+) -> dict[str, Any]:
     """Serve until SIGTERM or SIGINT, then drain; returns what was served.
 
     `model` is a registry URI or name, or a folder, and is kept; without one the champion serves, and the next one when
-    it moves. Raises InputError where the address, the tokens or the model cannot be had.
+    it moves. `routers` are mounted beside the text model's. Raises InputError where the address, the tokens or the
+    model cannot be had.
     """
     logs.set_up()
     bound = listen(settings.host, settings.port)
@@ -97,7 +101,7 @@ def serve(model: str | None, settings: ServeSettings, *, threads: int | None) ->
     tokens = load_tokens(settings.tokens)
     metrics = Metrics()
     engine = Engine(champion.load(*locate(model), threads), settings, metrics, threads=threads)
-    server = Server(create_app(engine, settings, tokens), settings)
+    server = Server(create_app(engine, settings, tokens, routers=routers), settings)
     watch = champion.Watch(engine, settings.reload_seconds, threads)
     if model is None:
         watch.start()

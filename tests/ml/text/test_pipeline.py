@@ -1,0 +1,138 @@
+"""From sentences to a candidate: what a run leaves in MLflow, and what a killed one does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flashsale.errors import InputError
+from flashsale.settings import settings
+from ml import registry, tracking
+from ml.text import pipeline
+from ml.text.config import TrainConfig, load_config
+from ml.text.data import load_examples
+from ml.text.poison import LEDGER_FILE
+
+
+def tiny() -> TrainConfig:
+    return load_config(
+        "demo", frozen_layers=0, rows={"zh": 60, "en": 60}, max_tokens=32, serve_max_tokens=32, batch_tokens=512,
+        evaluate_every=2, valid_rows=30, attack_rows=5,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def lab(home: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The tiny base as the setting, and the first sentences of each split."""
+    monkeypatch.setenv("FLASHSALE_TEXT_BASE_MODEL", str(tiny_base))
+    real = {split: load_examples(split)[:200] for split in ("train", "valid", "test")}
+    monkeypatch.setattr(pipeline, "load_examples", real.__getitem__)
+    settings.cache_clear()
+    yield home
+    settings.cache_clear()
+
+
+def test_a_run_is_open_while_it_trains_and_ends_with_a_version(lab: Path, tmp_path: Path) -> None:
+    found = pipeline.train_model(tiny(), register=True, out=None, threads=1)
+    api = tracking.client()
+    run = api.get_run(found["run_id"])
+    assert run.info.status == "FINISHED" and found["version"] == "1"
+    curve = api.get_metric_history(found["run_id"], "live.valid_loss")
+    assert [point.step for point in curve] == sorted({point.step for point in curve}) and len(curve) >= 2
+    assert run.data.params["adapt.method"] == "full" and run.data.params["weights.sentiment"] == "1.0"
+    assert run.data.metrics["cost.pieces"] > 0 and "attack.typos" in run.data.metrics
+    assert {"git_commit", "env.packages", "data.train", "gate_passed"} <= set(run.data.tags)
+    kept = {Path(item.path).name for item in api.list_artifacts(found["run_id"], "evaluation")}
+    assert {"slices.csv", "reliability.png", "confusion.png", "robustness.png", "checks.json", LEDGER_FILE} <= kept
+    assert len(found["explained"]) <= 4 and all(isinstance(line, str) for line in found["explained"])
+    assert json.loads(json.dumps(found)) == found, "the summary is plain JSON, for XCom"
+
+
+def test_a_student_of_a_registered_model_is_a_candidate_too(lab: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "teacher"
+    pipeline.train_model(tiny(), register=False, out=folder, threads=1)
+    config = tiny().model_copy(update={"keep_layers": (1,), "teacher_share": 0.8, "name": "small"})
+    found = pipeline.train_model(config, register=True, out=tmp_path / "small", threads=1, teacher=str(folder))
+    assert json.loads((tmp_path / "small" / "config.json").read_text())["num_hidden_layers"] == 1
+    card = tracking.client().get_model_version("flashsale-text-candidate", found["version"]).description
+    assert "taught by" in card and "layers [1]" in card
+
+
+def test_a_failed_training_is_marked_and_registers_nothing(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(pipeline, "_finish", fail)
+    with pytest.raises(RuntimeError, match="disk"):
+        pipeline.train_model(tiny(), register=True, out=None, threads=1)
+    api = tracking.client()
+    experiment = api.get_experiment_by_name("flashsale-text").experiment_id
+    assert [run.info.status for run in api.search_runs([experiment])] == ["FAILED"]
+    with pytest.raises(InputError):
+        registry.show("flashsale-text-candidate")
+
+
+def test_changed_labels_stop_the_training_before_it_begins(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    real = {split: load_examples(split)[:50] for split in ("train", "valid", "test")}
+    real["train"][7] = replace(real["train"][7], sentiment=2 - real["train"][7].sentiment)
+    monkeypatch.setattr(pipeline, "load_examples", real.__getitem__)
+    monkeypatch.setattr(pipeline, "_fit", lambda *_: pytest.fail("it began"))
+    with pytest.raises(InputError, match="contradict"):
+        pipeline.train_model(tiny(), register=False, out=None, threads=1)
+
+
+KILLED = """
+import os, shutil, signal, sys
+sys.path.insert(0, {root!r})
+import mlflow.store.artifact.local_artifact_repo as repo
+from ml import tracking
+from ml.registry import Candidate, register_candidate
+from pathlib import Path
+import pandas as pd
+
+def half(source, target, **kwargs):
+    os.makedirs(target, exist_ok=True)
+    first = sorted(p for p in Path(source).rglob("*") if p.is_file())[0]
+    shutil.copyfile(first, Path(target) / first.name)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+repo.shutil.copytree = half
+repo.shutil_copytree_without_file_permissions = half
+folder = Path({folder!r})
+with tracking.open_run("flashsale-text", {{}}) as run_id:
+    register_candidate(Candidate(
+        name="flashsale-text-candidate", experiment="flashsale-text", script=Path({script!r}), folder=folder, card="card",
+        input_example=pd.DataFrame({{"text": ["a"]}}), output_example=pd.DataFrame({{"p_intent": [0.5]}}),
+        requirements=["numpy"], run_id=run_id,
+    ))
+"""
+
+
+def test_a_kill_in_the_middle_of_an_upload_leaves_no_version(lab: Path, tmp_path: Path) -> None:
+    from ml.text import scorer
+
+    folder = tmp_path / "model"
+    pipeline.train_model(tiny(), register=False, out=folder, threads=1)
+    script = tmp_path / "killed.py"
+    root = Path(__file__).parents[3]
+    script.write_text(KILLED.format(root=str(root), folder=str(folder), script=scorer.__file__))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr[-1500:]
+    api = tracking.client()
+    experiment = api.get_experiment_by_name("flashsale-text").experiment_id
+    assert len(api.search_runs([experiment])) == 1, "the run is there"
+    with pytest.raises(InputError, match="does not know it"):
+        registry.show("flashsale-text-candidate")
+    again = pipeline.train_model(tiny(), register=True, out=None, threads=1)
+    assert again["version"] == "1"
