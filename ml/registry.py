@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CANDIDATE = "-candidate"
 CHAMPION = "champion"
 VERSION_FILE = "version.json"
+_LONGEST_DESCRIPTION = 5000  # characters, in MLflow's tables on PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,16 @@ def register_candidate(candidate: Candidate) -> Version:
         )
         entry = mlflow.register_model(info.model_uri, candidate.name, tags=tags)
         run_id = str(run.info.run_id)
-    client().update_model_version(candidate.name, entry.version, description=candidate.card)
+    client().update_model_version(candidate.name, entry.version, description=_shown(candidate.card))
     return Version(candidate.name, str(entry.version), run_id, f"models:/{candidate.name}/{entry.version}")
+
+
+def _shown(card: str) -> str:
+    """The card as the registry's page can hold it: whole, or its first paragraphs and where the rest is."""
+    if len(card) <= _LONGEST_DESCRIPTION:
+        return card
+    head = card[: _LONGEST_DESCRIPTION - 100].rsplit("\n\n", 1)[0]
+    return f"{head}\n\n**The whole card** is `model_card.md` among the run's artifacts.\n"
 
 
 def champion(name: str) -> Version | None:

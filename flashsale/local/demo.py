@@ -108,6 +108,7 @@ def run_demo(*, source: str, out: str, approve_as: str | None) -> dict[str, Any]
         "FLASHSALE_TASK_RETRIES": "0",
         "FLASHSALE_CACHE": str(settings().cache or settings().home),
         "FLASHSALE_TEXT_CONFIG": "demo",
+        "FLASHSALE_EXPLAIN_TEXTS": "4",  # a sample of a sample: the demo has minutes
     }
     stack = Stack(home, ports, users=users, extra=extra, parts=LOOP_PARTS)
     stack.stop()  # what a crash left behind

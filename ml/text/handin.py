@@ -152,20 +152,20 @@ language that the rules call intent, read one by one, about 23 were right (0.77)
 language that they call no intent, none read as intent. Chinese sentences have no neutral label, so in Chinese
 the model hardly ever says neutral.
 
+**Gate: {outcome}.**
+
+{reasons}
+
 **Test set** (frozen, {len(run.sets["test"])} sentences), beside the baseline on the same training sentences:
 
 {evaluate.table(judged.columns())}
 
 {_slice_table(run.sets["test"], judged.predictions)}
 
-**Gate: {outcome}.**
-
-{reasons}
-
 {judged.section()}
 **Probabilities.** The sentiment head was divided by {history.temperature:.2f}, the temperature that fits the validation
-sentences; `calibration_error` in the table is what is left on the test sentences (15 bins). Those of intent are not
-calibrated: their labels are rules.
+sentences; `calibration_error` in the table is what is left on the test sentences (15 bins). The bias of intent was
+moved to fit the same sentences; its labels are rules.
 
 **Served as** {judged.precision} on the machine that judged it; the folder holds the full weights and, where 8-bit
 products are fast, a plan for those (`ml/text/compress.py`). docs/benchmarks.md says what either costs and loses.

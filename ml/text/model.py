@@ -193,7 +193,7 @@ def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int) -> 
     shape = {name: getattr(network.encoder.config, name) for name in ("intermediate_size", "num_hidden_layers")}
     (folder / scorer.CONFIG).write_text(json.dumps(config | shape, indent=1, sort_keys=True), encoding="utf-8")
     shutil.copyfile(base / scorer.TOKENIZER, folder / scorer.TOKENIZER)
-    labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens}
+    labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens, "format": scorer.FORMAT}
     (folder / scorer.LABELS).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
     names = (scorer.WEIGHTS, scorer.CONFIG, scorer.TOKENIZER, scorer.LABELS)
     manifest = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 WEIGHTS, CONFIG, TOKENIZER, LABELS = "model.safetensors", "config.json", "tokenizer.json", "labels.json"
 MANIFEST, INT8, PREFIX = "manifest.json", "int8.safetensors", "prefix"
+FORMAT = 2  # of a model folder; raised when an older folder would be read wrongly
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
 Tensors = Mapping[str, torch.Tensor]
 _TOKEN_BUDGET = 4096
@@ -235,6 +236,8 @@ class Scorer:
         if threads is not None:
             torch.set_num_threads(threads)
         labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+        if labels.get("format") != FORMAT:
+            raise ValueError(f"{folder} was saved in format {labels.get('format', 1)}, not {FORMAT}: train it again")
         self.sentiments: list[str] = labels["sentiment"]
         self.max_tokens = int(labels["max_tokens"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

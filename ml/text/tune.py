@@ -96,7 +96,8 @@ def search(
         update={"name": f"{config.name}-tuned"}
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    head = f"# Found by `python -m ml text tune`: {len(study.trials)} trials, {WHAT} {study.best_value:.4f} on validation\n"
+    found = f"{len(study.trials)} trials, {WHAT} {study.best_value:.4f} on validation sentences"
+    head = f"# Found by `python -m ml text tune`: {found}\n"
     out.write_text(head + yaml.safe_dump(best.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials)
     return {

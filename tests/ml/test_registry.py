@@ -112,3 +112,10 @@ def test_a_gate_that_did_not_pass_needs_an_override(home: Path, tmp_path: Path) 
     registry.promote("toy-candidate", "2", by="R", reason="better", override=True)
     assert "gate_overridden" not in registry.show("toy")["versions"][0]["tags"]  # it passed: nothing was overridden
     assert registry.run_address("abc") is None  # no server, no page
+
+
+def test_a_long_card_is_shown_in_part_and_kept_whole() -> None:
+    card = "\n\n".join(f"paragraph {i} " + "word " * 60 for i in range(40))
+    shown = registry._shown(card)
+    assert len(shown) <= 5000 and "model_card.md" in shown and card.startswith(shown.split("\n\n**The whole")[0])
+    assert registry._shown("short") == "short"

@@ -1,0 +1,1 @@
+"""The customer service assistant: answers by template, answers of the past, or a person."""

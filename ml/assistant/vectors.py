@@ -1,0 +1,149 @@
+"""Sentence vectors by the text model's own encoder, and the copy of it that an assistant keeps.
+
+A vector is the mean of the states over the word pieces, as `Scorer.logits` pools them before its heads, less the
+centre of the training questions, at length one. Centring matters: sentences of contrastive encoders crowd in a narrow
+cone (Mu and Viswanath 2018), where every cosine is near one.
+
+The copy holds the lower layers only and counts in 32-bit floats everywhere. Fine-tuning teaches the upper layers to
+tell good from bad, which makes them forget what a question is about: docs/assistant.md has the figures by layer. And an
+assistant's bounds hold for the vectors they were chosen on, so it must not take over another encoder when the champion
+moves, nor another precision because a processor has other instructions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from flashsale.errors import InputError
+from ml.text.scorer import CONFIG, LABELS, MANIFEST, PREFIX, TOKENIZER, WEIGHTS, Scorer, check_manifest
+
+Floats = NDArray[np.float32]
+CENTRE = "sentence_centre"
+_TOKEN_BUDGET = 4096
+_LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.")
+
+
+def vectors(scorer: Scorer, texts: Sequence[str]) -> Floats:
+    """Unit vectors of `texts`, shape (n, hidden): pooled states less the scorer's `sentence_centre`.
+
+    Equal texts are computed once. A text whose pooled states are the centre itself has the zero vector.
+    """
+    pooled = pool(scorer, texts) - scorer.heads[CENTRE].float().cpu().numpy()
+    return unit(pooled)
+
+
+def pool(scorer: Scorer, texts: Sequence[str]) -> Floats:
+    """Mean of the states over pieces, shape (n, hidden), in batches of like lengths."""
+    distinct = list(dict.fromkeys(texts))
+    found = np.zeros((len(distinct), scorer.encoder.size), dtype=np.float32)
+    encoded = [encoding.ids for encoding in scorer.tokenizer.encode_batch(distinct)]
+    order = sorted(range(len(distinct)), key=lambda at: (len(encoded[at]), distinct[at]))
+    for batch in _batches([len(encoded[at]) for at in order]):
+        rows = [order[place] for place in batch]
+        found[rows] = _pool(scorer, [encoded[at] for at in rows])
+    place = {text: at for at, text in enumerate(distinct)}
+    return found[[place[text] for text in texts]]
+
+
+def unit(rows: Floats) -> Floats:
+    """The rows at length one; a row of zeros stays."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+
+def _batches(lengths: Sequence[int]) -> list[range]:
+    """Runs of sorted lengths that, padded to their last, stay within the budget of pieces."""
+    runs, start = [], 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > _TOKEN_BUDGET:
+            runs.append(range(start, end))
+            start = end
+    return runs
+
+
+def _pool(scorer: Scorer, encoded: list[list[int]]) -> Floats:
+    width = max(len(ids) for ids in encoded)
+    ids = torch.full((len(encoded), width), scorer.pad)
+    mask = torch.zeros((len(encoded), width), dtype=torch.long)
+    for row, pieces in enumerate(encoded):
+        ids[row, : len(pieces)] = torch.tensor(pieces)
+        mask[row, : len(pieces)] = 1
+    ids, mask = ids.to(scorer.device), mask.to(scorer.device)
+    with torch.inference_mode():
+        states = scorer.encoder(ids, mask)
+        shares = mask.unsqueeze(-1).to(states.dtype)
+        mean = (states * shares).sum(1) / shares.sum(1).clamp(min=1)
+    return np.asarray(mean.float().cpu().numpy(), dtype=np.float32)
+
+
+def depth_of(folder: Path) -> int:
+    """Number of layers of a model folder's encoder."""
+    return int(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["num_hidden_layers"])
+
+
+def copy_encoder(folder: Path, target: Path, layers: int) -> Scorer:
+    """Write the lower `layers` of a model folder's encoder as a folder of its own, and load it; its centre is zero.
+
+    Raises InputError where the model is altered, has fewer layers, or learnt a prefix, which belongs to all layers.
+    """
+    subject = f"model {folder.name}"
+    try:
+        check_manifest(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(subject, f"it cannot be used: {error}", "fetch or train it again") from error
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if not 1 <= layers <= config["num_hidden_layers"]:
+        remedy = f"choose 1 to {config['num_hidden_layers']}"
+        raise InputError(subject, f"it has no {layers} layers", remedy, field="layers")
+    weights = load_file(str(folder / WEIGHTS))
+    if PREFIX in weights:
+        raise InputError(subject, "it was trained by prefix tuning", "build on a model with whole weights")
+    kept = {name: value for name, value in weights.items() if name.startswith("encoder.") and _within(name, layers)}
+    target.mkdir(parents=True, exist_ok=True)
+    kept[CENTRE] = torch.zeros(int(config["hidden_size"]))
+    save_file(kept, str(target / WEIGHTS))
+    (target / CONFIG).write_text(json.dumps(config | {"num_hidden_layers": layers}, indent=1), encoding="utf-8")
+    for name in (TOKENIZER, LABELS):
+        shutil.copyfile(folder / name, target / name)
+    _seal(target)
+    return open_encoder(target)
+
+
+def set_centre(scorer: Scorer, folder: Path, pooled: Floats) -> None:
+    """Make the mean of `pooled`, shape (n, hidden), the centre of a copied encoder, in memory and in its folder."""
+    centre = torch.from_numpy(pooled.astype(np.float64).mean(0).astype(np.float32))
+    weights = load_file(str(folder / WEIGHTS))
+    weights[CENTRE] = centre
+    save_file(weights, str(folder / WEIGHTS))
+    _seal(folder)
+    scorer.heads[CENTRE] = centre.to(scorer.device)
+
+
+def open_encoder(folder: Path, *, threads: int | None = None) -> Scorer:
+    """Load a copied encoder. Raises InputError where its files are not those that were written."""
+    try:
+        return Scorer(folder, threads=threads, precision="fp32")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError("assistant", f"its encoder cannot be used: {error}", "build it again") from error
+
+
+def _within(name: str, layers: int) -> bool:
+    found = _LAYER.match(name)
+    return found is None or int(found[1]) < layers
+
+
+def _seal(folder: Path) -> None:
+    """Write the manifest of hashes that `Scorer` checks."""
+    names = (WEIGHTS, CONFIG, TOKENIZER, LABELS)
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    (folder / MANIFEST).write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")
