@@ -35,7 +35,7 @@ from ml.assistant import evaluate as E
 from ml.assistant.bound import Bound, choose
 from ml.assistant.classify import fit, regression
 from ml.assistant.intents import SHOP, load_knowledge
-from ml.assistant.vectors import copy_encoder, depth_of, pool, set_centre, vectors
+from ml.assistant.vectors import base_folder, copy_encoder, pool, set_centre, vectors
 from ml.text.score import locate
 
 PROMISE, SHARE, DRAWS = 0.02, 0.2, 1000
@@ -101,7 +101,7 @@ def shop(folder: Path, outside: Sequence[str]) -> dict[str, tuple[E.Outcome, Bou
     knowledge = load_knowledge(SHOP)
     texts, labels = knowledge.examples()
     with tempfile.TemporaryDirectory() as scratch:
-        scorer = copy_encoder(folder, Path(scratch), max(1, depth_of(folder) // 2))
+        scorer = copy_encoder(folder, Path(scratch), None)
         set_centre(scorer, Path(scratch), pool(scorer, texts))
         rows, known, beyond = (vectors(scorer, part).astype(float) for part in (texts, knowledge.outside(), outside))
     whole, *held = fit(rows, labels, known)
@@ -152,10 +152,12 @@ def compared(name: str, both: dict[str, tuple[E.Outcome, Bound]], draws: int) ->
 
 def main() -> None:
     parser = harness.parser(__doc__ or "")
-    parser.add_argument("--model", help="models:/<name>/<version>, a name or a folder; default: the champion")
+    parser.add_argument("--model", help="models:/<name>/<version>, a name or a folder; default: the base model")
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     args = parser.parse_args()
-    folder, _ = locate(args.model)
+    scratch = tempfile.TemporaryDirectory()
+    folder, version = locate(args.model) if args.model else base_folder("embedded", Path(scratch.name) / "base")
+    print(f"vectors by {version}", file=sys.stderr, flush=True)
     banking = tuple(E.read_questions(args.data / f"banking77-{part}.csv") for part in ("train", "test"))
     shops = bitext(args.data / "bitext-ecommerce.csv")
     most = 600 if args.quick else 1_000_000

@@ -1,7 +1,7 @@
 """The assistant: a folder that is built once, checked when it is loaded, and answers by itself.
 
-It keeps its own copy of the encoder's lower layers (see `ml.assistant.vectors`), so that nothing it says changes when
-the champion moves; `model_version` is the version the copy was taken from.
+It keeps its own copy of the encoder (see `ml.assistant.vectors`), so that nothing it says changes when the champion
+moves; `model_version` is the version the copy was taken from.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ml.assistant.files import MANIFEST, seal, unseal
 from ml.assistant.history import masked_question, pairs
 from ml.assistant.intents import LANGUAGES, Knowledge, language_of, load_knowledge, parse_knowledge
 from ml.assistant.retrieve import Choice, Index, Retrieved, agreement, build_index
-from ml.assistant.vectors import Floats, copy_encoder, depth_of, open_encoder, pool, set_centre, vectors
+from ml.assistant.vectors import Floats, copy_encoder, open_encoder, pool, set_centre, vectors
 from ml.text.scorer import Scorer
 
 ENCODER, INDEX, CLASSIFIER, KNOWLEDGE = "encoder", "index", "classifier.safetensors", "knowledge.yaml"
@@ -40,7 +40,7 @@ class Plan:
     """How an assistant is built.
 
     Args:
-        layers: how many lower layers of the encoder make the vectors; None takes half of them, see docs/assistant.md.
+        layers: how many lower layers of the encoder make the vectors; None takes all.
         most_wrong: largest share of wrong answers by intent among all messages.
         outside_share: expected share of messages that no intent covers.
         least_similarity: least cosine with a past question for its answer to be offered.
@@ -73,7 +73,7 @@ class Reply:
         source: for `retrieved`, the pseudonym of the conversation it is from.
         guesses: the three likeliest intents with their probabilities.
         language: `zh` or `en`.
-        model_version: the version of the text model whose lower layers read the message.
+        model_version: the version of the encoder that read the message.
         knowledge_version: the version of the knowledge.
     """
 
@@ -228,8 +228,7 @@ def build(
 def _build(
     knowledge: Knowledge, model: Path, version: str, staged: Path, history: pa.Table | None, plan: Plan
 ) -> dict[str, Any]:
-    layers = plan.layers or max(1, depth_of(model) // 2)
-    scorer = copy_encoder(model, staged / ENCODER, layers)
+    scorer = copy_encoder(model, staged / ENCODER, plan.layers)
     questions, intents = knowledge.examples()
     set_centre(scorer, staged / ENCODER, pool(scorer, questions))
 
@@ -249,7 +248,7 @@ def _build(
     return {
         "model_version": version,
         "knowledge_version": knowledge.version,
-        "layers": layers,
+        "layers": len(scorer.encoder.layers),
         "intents": list(classifier.names),
         "examples": len(questions),
         "right_held_out": round(float(1 - inside.wrong.mean()), _DECIMALS),

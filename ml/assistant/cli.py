@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     past.add_argument("--lake", action="store_true", help="the lake's committed support messages as history")
     make.add_argument("--out", type=Path, required=True, help="the assistant's folder")
     _add_model(make)
-    make.add_argument("--layers", type=int, help="lower layers of the encoder that make the vectors; default: half")
+    make.add_argument("--layers", type=int, help="lower layers of the encoder that make the vectors; default: all")
     make.add_argument("--most-wrong", type=float, default=0.02, help="largest share of wrong answers (default: 0.02)")
     make.add_argument(
         "--outside-share", type=float, default=0.2, help="expected share of messages out of scope (default: 0.2)"
@@ -48,7 +51,10 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="models:/<name>/<version>, a name or a folder; default: the champion")
+    parser.add_argument(
+        "--model",
+        help="text model whose encoder it takes: models:/<name>/<version>, a name or a folder; default: the base",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads; default: the setting")
 
 
@@ -70,7 +76,6 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
     from ml.assistant.history import from_file, from_lake
     from ml.assistant.intents import SHOP
     from ml.assistant.retrieve import Choice
-    from ml.text.score import locate
 
     _use_threads(args.threads)
     plan = Plan(
@@ -81,7 +86,8 @@ def _build(args: argparse.Namespace) -> dict[str, Any]:
         choice=Choice(least_conversations=args.least_conversations),
     )
     history = from_file(args.history) if args.history else from_lake(Lake(settings().lake_uri)) if args.lake else None
-    facts = build(args.knowledge or SHOP, *locate(args.model), args.out, history=history, plan=plan)
+    with _encoder(args.model) as (folder, version):
+        facts = build(args.knowledge or SHOP, folder, version, args.out, history=history, plan=plan)
     return facts | {"out": str(args.out)}
 
 
@@ -102,18 +108,23 @@ def _named(value: str) -> tuple[str, str]:
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from ml.assistant.evaluate import evaluate_files
-    from ml.text.score import locate
 
     _use_threads(args.threads)
-    folder, version = locate(args.model)
-    return evaluate_files(
-        folder,
-        version,
-        train=args.train,
-        test=args.test,
-        outside=args.out_of_scope,
-        out=args.out,
-        layers=args.layers,
-        most_wrong=args.most_wrong,
-        outside_share=args.outside_share,
-    )
+    given = {name: getattr(args, name) for name in ("layers", "most_wrong", "outside_share")}
+    files = {"train": args.train, "test": args.test, "outside": args.out_of_scope}
+    with _encoder(args.model) as (folder, version):
+        return evaluate_files(folder, version, **files, out=args.out, **given)
+
+
+@contextmanager
+def _encoder(model: str | None) -> Iterator[tuple[Path, str]]:
+    """Folder and label of the text model named, or of the base model of the setting."""
+    from flashsale.settings import settings
+    from ml.assistant.vectors import base_folder
+    from ml.text.score import locate
+
+    if model is not None:
+        yield locate(model)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield base_folder(settings().text_base_model, Path(scratch) / "base")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from flashsale.errors import InputError
 from ml.assistant.bound import Bound, Held, choose
 from ml.assistant.classify import FOLDS, fit, regression
-from ml.assistant.vectors import copy_encoder, depth_of, pool, set_centre, vectors
+from ml.assistant.vectors import copy_encoder, pool, set_centre, vectors
 
 Floats = NDArray[np.float64]
 _PEER_STRENGTH = 10.0
@@ -99,7 +99,7 @@ def ours(
     """The assistant's classifier on vectors of a model folder; `given`: `layers`, `known_outside`, and `choose`'s."""
     known_outside, layers = given.pop("known_outside", []), given.pop("layers", None)
     with tempfile.TemporaryDirectory() as scratch:
-        scorer = copy_encoder(folder, Path(scratch), layers or max(1, depth_of(folder) // 2))
+        scorer = copy_encoder(folder, Path(scratch), layers)
         set_centre(scorer, Path(scratch), pool(scorer, train.texts))
         parts = [vectors(scorer, texts) for texts in (train.texts, test.texts, [*outside], [*known_outside]) if texts]
     rows = iter([part.astype(np.float64) for part in parts])

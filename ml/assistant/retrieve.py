@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from flashsale.errors import InputError
 from ml.assistant.history import Pair, key_of
+from ml.assistant.intents import language_of
 
 Floats = NDArray[np.float32]
 VECTORS, QUESTIONS, ANSWERS = "questions.safetensors", "questions.parquet", "answers.parquet"
@@ -41,7 +42,7 @@ _ANSWERS = pa.schema(
         ("answered_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-_QUESTIONS = pa.schema([("question", pa.string()), ("answer_row", pa.int32())])
+_QUESTIONS = pa.schema([("question", pa.string()), ("conversation", pa.string()), ("answer_row", pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Choice:
     Args:
         merge_from: answers of at least this cosine, with the same numbers and negations, are one: the newest.
         least_conversations: an answer was given in so many conversations.
-        least_alike: least mean cosine between the questions of an answer.
+        least_alike: by so much the mean cosine between an answer's questions is above that with other answers' ones.
     """
 
     merge_from: float = 0.95
     least_conversations: int = 2
-    least_alike: float = 0.15
+    least_alike: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Index:
 
     Args:
         vectors: unit rows of the questions, shape (n, hidden).
-        questions: a row a question with `answer_row`.
+        questions: a row a question with its `conversation` and `answer_row`.
         answers: a row an answer.
     """
 
@@ -123,15 +124,13 @@ def build_index(pairs: Sequence[Pair], vectors_of: Callable[[Sequence[str]], Flo
     """The index of past pairs; `vectors_of` gives unit rows for texts. Pairs come oldest first."""
     groups = _merged(pairs, vectors_of, choice.merge_from)
     questions = vectors_of([pair.question for pair in pairs]) if pairs else np.zeros((0, 1), dtype=np.float32)
-    kept = [group for group in groups if _offered([pairs[at] for at in group], questions[group], choice)]
-    texts, rows, places = [], [], []
-    for row, group in enumerate(kept):
-        first: dict[str, int] = {}
-        for at in group:
-            first.setdefault(pairs[at].question, at)
-        texts += list(first)
-        rows += [row] * len(first)
-        places += list(first.values())
+    kept = _offered(pairs, questions, groups, choice)
+    places = [at for group in kept for at in group]
+    asked = [
+        [pairs[at].question for at in places],
+        [pairs[at].conversation for at in places],
+        [row for row, group in enumerate(kept) for _ in group],
+    ]
     newest = [pairs[group[-1]] for group in kept]
     answers = pa.table(
         [
@@ -142,34 +141,50 @@ def build_index(pairs: Sequence[Pair], vectors_of: Callable[[Sequence[str]], Flo
         ],
         schema=_ANSWERS,
     )
-    return Index(questions[places], pa.table([texts, rows], schema=_QUESTIONS), answers)
+    return Index(questions[places], pa.table(asked, schema=_QUESTIONS), answers)
 
 
 def agreement(index: Index, least: float) -> dict[str, Any]:
-    """How well the past predicts itself: each question asked of the others.
+    """How well the past predicts itself: each question asked of the other conversations.
 
     Returns how many had a neighbour of at least `least`, and the share of those whose neighbour has the same answer.
     """
+    names = np.array(index.questions["conversation"].to_pylist(), dtype=object)
+    rows = index.questions["answer_row"].to_numpy()
     near = same = 0
     for at in range(len(index)):
-        cosines = index.vectors @ index.vectors[at]
-        cosines[at] = -np.inf
-        other = int(cosines.argmax()) if len(index) > 1 else at
+        cosines = np.where(names == names[at], -np.inf, index.vectors @ index.vectors[at])
+        other = int(cosines.argmax())
         if cosines[other] >= least:
             near += 1
-            same += int(index._rows[other] == index._rows[at])
+            same += int(rows[other] == rows[at])
     return {"questions": len(index), "near": near, "same_answer": round(same / near, 4) if near else None}
 
 
-def _offered(pairs: Sequence[Pair], questions: Floats, choice: Choice) -> bool:
-    if len({pair.conversation for pair in pairs}) < choice.least_conversations:
-        return False
-    distinct = np.unique(questions, axis=0)
-    count = len(distinct)
-    if count < _ALIKE:
-        return True
-    square = float((distinct.astype(np.float64).sum(0) ** 2).sum())
-    return (square - count) / (count * (count - 1)) >= choice.least_alike
+def _offered(pairs: Sequence[Pair], questions: Floats, groups: Sequence[list[int]], choice: Choice) -> list[list[int]]:
+    """The groups that several conversations had, and whose questions are more alike than like the other ones.
+
+    Questions are held against those of their own language, as texts of one language are alike whatever they say.
+    """
+    languages = np.array([language_of(pair.question) for pair in pairs])
+    sums = {name: questions[languages == name].astype(np.float64).sum(0) for name in np.unique(languages)}
+    kept = []
+    for group in groups:
+        if len({pairs[at].conversation for at in group}) < choice.least_conversations:
+            continue
+        mine = questions[group].astype(np.float64)
+        language = languages[group[0]]
+        same = languages[group] == language
+        others = int((languages == language).sum()) - int(same.sum())
+        distinct = np.unique(mine, axis=0)
+        count = len(distinct)
+        if count >= _ALIKE and others:
+            within = (float((distinct.sum(0) ** 2).sum()) - count) / (count * (count - 1))
+            across = float(distinct.mean(0) @ (sums[language] - mine[same].sum(0))) / others
+            if within - across < choice.least_alike:
+                continue
+        kept.append(group)
+    return kept
 
 
 def _merged(pairs: Sequence[Pair], vectors_of: Callable[[Sequence[str]], Floats], merge_from: float) -> list[list[int]]:

@@ -4,8 +4,8 @@ A vector is the mean of the states over the word pieces, as `Scorer.logits` pool
 centre of the training questions, at length one. Centring matters: sentences of contrastive encoders crowd in a narrow
 cone (Mu and Viswanath 2018), where every cosine is near one.
 
-The copy holds the lower layers only and counts in 32-bit floats everywhere. Fine-tuning teaches the upper layers to
-tell good from bad, which makes them forget what a question is about: docs/assistant.md has the figures by layer. And an
+The copy is of the base model, before fine-tuning: that teaches the upper layers to tell good from bad, which makes them
+forget what a question is about (docs/assistant.md has the figures by layer). It counts in 32-bit floats everywhere. An
 assistant's bounds hold for the vectors they were chosen on, so it must not take over another encoder when the champion
 moves, nor another precision because a processor has other instructions.
 """
@@ -30,6 +30,7 @@ from ml.text.scorer import CONFIG, LABELS, MANIFEST, PREFIX, TOKENIZER, WEIGHTS,
 Floats = NDArray[np.float32]
 CENTRE = "sentence_centre"
 _TOKEN_BUDGET = 4096
+_MAX_TOKENS = 128  # of a message; what is longer is cut
 _LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.")
 
 
@@ -86,13 +87,25 @@ def _pool(scorer: Scorer, encoded: list[list[int]]) -> Floats:
     return np.asarray(mean.float().cpu().numpy(), dtype=np.float32)
 
 
-def depth_of(folder: Path) -> int:
-    """Number of layers of a model folder's encoder."""
-    return int(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["num_hidden_layers"])
+def base_folder(name: str, target: Path) -> tuple[Path, str]:
+    """Write a base model (see `ml.text.embedded.ensure_base_model`) as a model folder; returns it and its label.
+
+    The label is a digest of the encoder's weights. The folder's heads say nothing.
+    """
+    from ml.text import model
+    from ml.text.embedded import ensure_base_model
+
+    base = ensure_base_model(name)
+    model.save(model.build(base), base, target, max_tokens=_MAX_TOKENS)
+    digest = hashlib.sha256()
+    weights = load_file(str(target / WEIGHTS))
+    for key in sorted(key for key in weights if key.startswith("encoder.")):
+        digest.update(key.encode() + weights[key].contiguous().numpy().tobytes())
+    return target, f"base-{digest.hexdigest()[:12]}"
 
 
-def copy_encoder(folder: Path, target: Path, layers: int) -> Scorer:
-    """Write the lower `layers` of a model folder's encoder as a folder of its own, and load it; its centre is zero.
+def copy_encoder(folder: Path, target: Path, layers: int | None) -> Scorer:
+    """Write a model folder's encoder, or its lower `layers`, as a folder of its own, and load it; its centre is zero.
 
     Raises InputError where the model is altered, has fewer layers, or learnt a prefix, which belongs to all layers.
     """
@@ -102,6 +115,7 @@ def copy_encoder(folder: Path, target: Path, layers: int) -> Scorer:
     except (OSError, ValueError) as error:
         raise InputError(subject, f"it cannot be used: {error}", "fetch or train it again") from error
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    layers = config["num_hidden_layers"] if layers is None else layers
     if not 1 <= layers <= config["num_hidden_layers"]:
         remedy = f"choose 1 to {config['num_hidden_layers']}"
         raise InputError(subject, f"it has no {layers} layers", remedy, field="layers")

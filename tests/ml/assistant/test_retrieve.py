@@ -65,18 +65,27 @@ def test_numbers_and_negations_part_answers_that_vectors_merge(scorer: Any) -> N
 
 
 def test_an_answer_to_everything_is_not_offered() -> None:
-    rows = {f"q{at}": np.eye(8, dtype=np.float32)[at] for at in range(8)}
-    turns = [
-        turn
-        for at in range(8)
-        for turn in ((f"c{at}", "customer", f"q{at}"), (f"c{at}", "agent", "we will look into it"))
-    ]
+    """Six topics of three questions: each has an answer of its own, and "we will look into it" was said to all."""
+    dice = np.random.default_rng(0)
+    rows = {
+        f"topic {topic} {at}": np.eye(8)[topic] + dice.normal(scale=0.05, size=8)
+        for topic in range(6)
+        for at in range(6)
+    }
 
-    def apart(texts: Any) -> Any:
-        return np.array([rows.get(text, rows["q0"]) for text in texts])
+    def vectors_of(texts: Any) -> Any:
+        found = np.array([rows.get(text, np.eye(8)[len(text) % 8]) for text in texts], dtype=np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    assert len(build_index(pairs(messages(*turns)), apart, Choice())) == 0
-    assert len(build_index(pairs(messages(*turns)), lambda texts: np.array([rows["q0"]] * len(texts)), Choice())) == 8
+    turns = []
+    for name in rows:
+        topic, at = name.split()[1:]
+        said = "we will look into it" if int(at) >= 3 else f"do {topic}"
+        turns += [(name, "customer", name), (name, "agent", said)]
+    kept = build_index(pairs(messages(*turns)), vectors_of, Choice(merge_from=1.1))
+    assert sorted(kept.answers["answer"].to_pylist()) == [f"do {topic}" for topic in range(6)]
+    everything = build_index(pairs(messages(*turns)), vectors_of, Choice(merge_from=1.1, least_alike=-1))
+    assert everything.answers.num_rows == 7 and len(everything) == 36
 
 
 def test_neighbouring_messages_of_a_side_are_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flashsale.errors import InputError
-from ml.assistant.vectors import CENTRE, copy_encoder, open_encoder, pool, set_centre, vectors
+from ml.assistant.vectors import CENTRE, base_folder, copy_encoder, open_encoder, pool, set_centre, vectors
 
 TEXTS = ["the battery good", "很差", "the battery good", "手机的屏幕很好, phone bad " * 6, "x"]
 
@@ -50,6 +50,18 @@ def test_a_copy_has_the_lower_layers_and_its_own_centre(
     again = open_encoder(tmp_path / "half")
     assert again.heads[CENTRE].numpy() == pytest.approx(rows.mean(0), abs=1e-6)
     assert vectors(again, TEXTS).tobytes() == vectors(half, TEXTS).tobytes()
+
+
+def test_a_base_model_is_taken_as_it_is(tiny_base: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, label = base_folder(str(tiny_base), tmp_path / "base")
+    assert label == base_folder(str(tiny_base), tmp_path / "again")[1] and label.startswith("base-")
+    base = copy_encoder(folder, tmp_path / "copy", None)
+    from transformers import BertModel
+
+    ids = torch.tensor([base.tokenizer.encode(TEXTS[0]).ids])
+    with torch.inference_mode():
+        states = BertModel.from_pretrained(tiny_base, add_pooling_layer=False).eval()(ids).last_hidden_state
+    assert pool(base, TEXTS[:1])[0] == pytest.approx(states[0].mean(0).numpy(), abs=1e-5)
 
 
 def test_too_many_layers_and_altered_files_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
