@@ -149,7 +149,8 @@ def _narrow(parts: Sequence[nn.Module], dtype: torch.dtype) -> tuple[torch.Tenso
     mark = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
     kept = parts[0].__dict__.get("_narrowed")
     if kept is None or kept[0] != mark:
-        found = torch.cat(tensors[::2]).to(dtype), torch.cat(tensors[1::2]).to(dtype)
+        with torch.inference_mode(False), torch.no_grad():  # what is kept may stand in a graph later
+            found = torch.cat(tensors[::2]).to(dtype), torch.cat(tensors[1::2]).to(dtype)
         kept = parts[0].__dict__["_narrowed"] = (mark, found)
     weight, bias = kept[1]
     return weight, bias
