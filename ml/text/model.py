@@ -54,6 +54,11 @@ def keep(network: TextNetwork, layers: Sequence[int]) -> None:
     network.encoder.config.num_hidden_layers = len(layers)
 
 
+def pad_of(folder: Path) -> int:
+    """Id of the padding piece of a base or model folder."""
+    return int(json.loads((folder / scorer.CONFIG).read_text(encoding="utf-8")).get("pad_token_id") or 0)
+
+
 def freeze_below(network: TextNetwork, layers: int) -> None:
     """Keep the embeddings and the first `layers` layers as they are; 0 trains everything.
 

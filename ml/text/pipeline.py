@@ -174,7 +174,7 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
     from ml.text.calibrate import temper
     from ml.text.train import Trainer, seed_everything
 
-    config, seed, pad = run.config, settings().seed, _pad(run.base)
+    config, seed, pad = run.config, settings().seed, model.pad_of(run.base)
     rows, held = _encoded(config, run.base, run.sets, own)
     run.sets = run.sets | {"train": run.sets["train"] + own}
     pieces = sum(len(row.ids) for row in rows)
@@ -243,10 +243,6 @@ def _encoded(
     copies = augmented(sets["train"] + own, config.augment, settings().seed)
     rows += encode(copies, tokenizer, config.max_tokens)
     return rows, encode(sets["valid"][: config.valid_rows], tokenizer, config.max_tokens)
-
-
-def _pad(base: Path) -> int:
-    return int(json.loads((base / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0)
 
 
 def _judge(run: Run) -> Judged:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import statistics
 import sys
 import tempfile
@@ -148,8 +147,7 @@ def _judged(
     early = encode(held[: config.valid_rows], tokenizer, config.max_tokens)
     seed_everything(settings().seed)
     network = model.build(base, config.keep_layers)
-    pad = int(json.loads((base / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0)
-    Trainer(network, config, pad=pad, seed=settings().seed, watch=watch).fit(rows, early)
+    Trainer(network, config, pad=model.pad_of(base), seed=settings().seed, watch=watch).fit(rows, early)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         model.save(network, base, folder, max_tokens=config.serve_max_tokens)
