@@ -114,7 +114,10 @@ def _register(fitted: Any, folder: Path, report: Any, frame: Any, scratch: Path)
             requirements=tracking.requirements_of("lightgbm", "numpy", "pandas"),
             params={"with_text": notes["with_text"], "seed": settings().seed, "penalty": fitted.ridge.penalty},
             metrics=notes["metrics"],
-            tags={"gate_passed": str(notes["gate"]["passed"])},
+            tags={
+                "gate_passed": str(notes["gate"]["passed"]),
+                "gate_reasons": "; ".join(notes["gate"]["reasons"]),
+            },
             digests={"feat_demand": notes["data_hash"]},
             files=[scratch / "backtest.csv", scratch / "backtest_summary.csv"],
         )
