@@ -117,7 +117,16 @@ def test_from_past_sales_to_a_published_plan(platform: ShopFrames, capsys: pytes
     trained = _run(capsys, "demand", "train", "--register")
     assert trained["metrics"]["wape_model"] < trained["metrics"]["wape_linear"]
     assert not trained["gate"]["passed"]  # fourteen sales are too few for intervals that hold
-    promote = ["registry", "promote", "flashsale-demand-candidate", trained["version"], "--by", "test", "--reason", "ok"]
+    promote = [
+        "registry",
+        "promote",
+        "flashsale-demand-candidate",
+        trained["version"],
+        "--by",
+        "test",
+        "--reason",
+        "ok",
+    ]
     assert main(promote) == 2
     assert trained["gate"]["reasons"][0] in capsys.readouterr().err
     _run(capsys, *promote, "--override")
