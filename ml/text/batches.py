@@ -93,7 +93,9 @@ def balance(
     """
     if kind == "none":
         return torch.ones(len(SENTIMENTS)), torch.ones(1)
-    counts = np.bincount([row.sentiment for row in rows], minlength=len(SENTIMENTS)).clip(min=1)
+    counts = np.bincount([row.sentiment for row in rows if row.sentiment != IGNORED], minlength=len(SENTIMENTS)).clip(
+        min=1
+    )
     weights = counts.sum() / (len(SENTIMENTS) * counts)
     if kind == "root":
         weights = np.sqrt(weights)

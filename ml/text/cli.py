@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from flashsale.times import parse_utc
+
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the group's commands; each sets `func`, which returns what is printed as JSON."""
@@ -38,6 +40,15 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     ask.add_argument("--count", type=int, default=100, help="how many texts (default: 100)")
     ask.add_argument("--model", help="as for `score`")
     ask.set_defaults(func=_suggest)
+    weak = commands.add_parser(
+        "weak-labels", help="label the shop's texts with intent: rules, behaviour, a label model"
+    )
+    weak.add_argument("--out", type=Path, required=True, help="the label file, Parquet or JSON Lines")
+    weak.add_argument(
+        "--as-of", type=parse_utc, help="what was known then counts (ISO 8601, UTC); default: the newest act"
+    )
+    weak.add_argument("--window-days", type=int, default=14, help="how long after a text an act counts (default: 14)")
+    weak.set_defaults(func=_weak_labels)
     _add_checks(commands)
 
 
@@ -165,6 +176,15 @@ def _suggest(args: argparse.Namespace) -> dict[str, Any]:
         found = suggest(read_texts(scored), args.count)
     write_table(found, args.out)
     return {"rows": found.num_rows, "out": str(args.out)}
+
+
+def _weak_labels(args: argparse.Namespace) -> dict[str, Any]:
+    from flashsale.lake import Lake
+    from flashsale.settings import settings
+    from ml.text.weak_labels import label_shop_texts
+
+    lake = Lake(settings().lake_uri)
+    return label_shop_texts(lake, args.out, as_of=args.as_of, window_days=args.window_days)
 
 
 def _check_labels(args: argparse.Namespace) -> dict[str, Any]:

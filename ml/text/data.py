@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 SENTIMENTS = ("negative", "neutral", "positive")
 TAGS = ("O", "P")
 IGNORED = -100
-"""The label of pieces that the token loss leaves out: special pieces and continuations of a word."""
+"""What the losses leave out: tags of special pieces and of continuations of a word, a sentiment that nobody gave."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One sentence: `sentiment` indexes `SENTIMENTS`, `intent` is 0 or 1, `spans` are character offsets."""
+    """One sentence: `sentiment` indexes `SENTIMENTS` or is `IGNORED`, `intent` is 0 or 1, `spans` are offsets."""
 
     text: str
     language: str
@@ -71,6 +71,11 @@ def load_examples(split: str, languages: Iterable[str] = ("zh", "en")) -> list[E
         )
         for row in rows
     ]
+
+
+def with_sentiment(examples: Iterable[Example]) -> list[Example]:
+    """Those whose sentiment somebody gave."""
+    return [example for example in examples if example.sentiment != IGNORED]
 
 
 def examples_digest(examples: Sequence[Example]) -> str:

@@ -2,8 +2,9 @@
 
 A label file is Parquet or JSON Lines with `text`, `language` (`zh`, `en`) and `sentiment`; `intent` (true or false) and
 `spans` (JSON or a list of `{"start", "end"}`, character offsets, end exclusive) may be null or missing, and rules stand
-in for them then; `source` and `licence` say where a text is from. A sentence keeps the split that its hash gives it, so
-a copy of a test sentence never trains.
+in for them then; a row that has `intent` may leave `sentiment` null, and the sentiment's head learns nothing from it;
+`source` and `licence` say where a text is from. A sentence keeps the split that its hash gives it, so a copy of a test
+sentence never trains.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from flashsale.corpora.normal import identity, split_of
 from flashsale.errors import InputError
-from ml.text.data import SENTIMENTS, Example
+from ml.text.data import IGNORED, SENTIMENTS, Example, with_sentiment
 from ml.text.weak import demand_spans, purchase_intent
 
 LANGUAGES = ("zh", "en")
@@ -51,16 +52,18 @@ def _example(row: dict[str, Any], at: int, subject: str) -> Example:
         raise refuse("text", "it is empty", "leave the row out")
     if row["language"] not in LANGUAGES:
         raise refuse("language", f"{row['language']!r} is unknown", f"give one of {', '.join(LANGUAGES)}")
-    if row["sentiment"] not in SENTIMENTS:
-        raise refuse("sentiment", f"{row['sentiment']!r} is unknown", f"give one of {', '.join(SENTIMENTS)}")
+    intent = row.get("intent")
+    if row["sentiment"] not in (SENTIMENTS if intent is None else (*SENTIMENTS, None)):
+        remedy = f"give one of {', '.join(SENTIMENTS)}, or null beside an intent"
+        raise refuse("sentiment", f"{row['sentiment']!r} is unknown", remedy)
     for field in ("source", "licence"):
         if not row[field]:
             raise refuse(field, "it is empty", "say where the text is from and under which terms")
-    intent = row.get("intent")
     if intent not in (None, True, False, 0, 1):
         raise refuse("intent", f"{intent!r} is neither true nor false", "give true, false or null")
     meant = purchase_intent(text, row["language"]) if intent is None else int(intent)
-    return Example(text, row["language"], SENTIMENTS.index(row["sentiment"]), meant, _spans(row, refuse))
+    sentiment = IGNORED if row["sentiment"] is None else SENTIMENTS.index(row["sentiment"])
+    return Example(text, row["language"], sentiment, meant, _spans(row, refuse))
 
 
 def _spans(row: dict[str, Any], refuse: Any) -> tuple[tuple[int, int], ...]:
@@ -86,13 +89,16 @@ def _spans(row: dict[str, Any], refuse: Any) -> tuple[tuple[int, int], ...]:
 def _check_classes(examples: Sequence[Example], subject: str) -> None:
     known: dict[str, tuple[int, int]] = {}
     for at, example in enumerate(examples):
+        if example.sentiment == IGNORED:
+            continue
         key = identity(example.text)
         first, label = known.setdefault(key, (at, example.sentiment))
         if label != example.sentiment:
             words = f"row {first} is the same sentence with another sentiment"
             raise InputError(subject, words, "decide for one of the two", field="sentiment", row=at)
-    if len(examples) > 1 and len({example.sentiment for example in examples}) == 1:
-        only = SENTIMENTS[examples[0].sentiment]
+    given = with_sentiment(examples)
+    if len(given) > 1 and len({example.sentiment for example in given}) == 1:
+        only = SENTIMENTS[given[0].sentiment]
         raise InputError(subject, f"every row is {only}", "add rows of another sentiment", field="sentiment")
 
 

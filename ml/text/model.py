@@ -109,12 +109,13 @@ def losses(
 
     `tensors` is a collated batch and `totals` what `totals` says of all batches of the step: summed over those, each
     loss is the mean over what it judges, however the step was parted. `class_weights` (3,) balances sentiments;
-    `intent_weight` (1,) is the weight of the rare intent 1; tags labelled `IGNORED` do not count.
+    `intent_weight` (1,) is the weight of the rare intent 1; what is labelled `IGNORED` does not count.
     """
     sentiment, intent, tags = (found.float() for found in outputs)
     goals = tensors["intent"].float()
     return (
-        F.cross_entropy(sentiment, tensors["sentiment"], class_weights, reduction="sum") / totals["sentiment"],
+        F.cross_entropy(sentiment, tensors["sentiment"], class_weights, ignore_index=IGNORED, reduction="sum")
+        / totals["sentiment"],
         F.binary_cross_entropy_with_logits(intent, goals, pos_weight=intent_weight, reduction="sum") / totals["intent"],
         F.cross_entropy(tags.flatten(0, 1), tensors["tags"].flatten(), ignore_index=IGNORED, reduction="sum")
         / totals["tags"],
@@ -146,13 +147,20 @@ def _divergence(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def totals(batches: Sequence[Mapping[str, torch.Tensor]], class_weights: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the losses of a step are divided by: weights of its sentiments, its sentences, its judged pieces."""
+    """What the losses of a step are divided by: weights of its known sentiments, its sentences, its judged pieces."""
     tags = torch.stack([(batch["tags"] != IGNORED).sum() for batch in batches]).sum()
     return {
-        "sentiment": torch.stack([class_weights[batch["sentiment"]].sum() for batch in batches]).sum(),
+        "sentiment": torch.stack([_weight(batch["sentiment"], class_weights) for batch in batches])
+        .sum()
+        .clamp(min=1e-6),
         "intent": torch.stack([torch.ones_like(batch["intent"]).sum() for batch in batches]).sum(),
         "tags": tags.clamp(min=1),
     }
+
+
+def _weight(sentiments: torch.Tensor, class_weights: torch.Tensor) -> torch.Tensor:
+    """Weight of the sentiments that somebody gave; no boolean index, whose shape a GPU would have to wait for."""
+    return (class_weights[sentiments.clamp(min=0)] * (sentiments != IGNORED)).sum()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml import registry, tracking
 from ml.text import evaluate
-from ml.text.data import Encoded, Example, encode, examples_digest, load_examples, select
+from ml.text.data import Encoded, Example, encode, examples_digest, load_examples, select, with_sentiment
 from ml.text.embedded import ensure_base_model
 from ml.text.handin import EXPERIMENT, MODEL, evidence, params_of, register
 from ml.text.labels import read_labels
@@ -154,7 +154,7 @@ def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Pa
 
     known = poison.champion_ledger(MODEL) if own else None
     read = poison.read_again(labels) if labels else frozenset()
-    given = run.sets["train"] + run.sets["valid"] + own
+    given = run.sets["train"] + run.sets["valid"] + with_sentiment(own)
     run.labels = poison.check(given, known, read=read)
     if not run.labels.passed:
         for row in run.labels.suspicious[: poison.SHOWN]:
@@ -165,7 +165,7 @@ def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Pa
             "run `python -m ml text check-labels --labels FILE --out ROWS`, read the rows, and mend them or name their "
             "second reader in `checked_by`",
         )
-    run.kept.append(poison.write_ledger(run.sets["train"] + own, scratch))
+    run.kept.append(poison.write_ledger(run.sets["train"] + with_sentiment(own), scratch))
 
 
 def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
@@ -252,7 +252,7 @@ def _judge(run: Run) -> Judged:
 
     test, served = run.sets["test"], Scorer(run.folder)
     found = evaluate.predict(served, test)
-    named = {"TF-IDF": _baseline(run.sets), "champion": _champion(test)}
+    named = {"TF-IDF": _baseline(run.sets | {"train": with_sentiment(run.sets["train"])}), "champion": _champion(test)}
     peers = {name: peer for name, peer in named.items() if peer is not None}
     truth, languages = [e.sentiment for e in test], [e.language for e in test]
     mine = [p.sentiment for p in found]

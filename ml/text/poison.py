@@ -157,13 +157,13 @@ def check_file(labels: Path | None, *, ledger: Path | None = None, out: Path | N
     `ledger` is a ledger file; without it the champion's is asked for. Rows to read are written to `out`. Raises
     InputError, with every reason, where a check fails.
     """
-    from ml.text.data import load_examples
+    from ml.text.data import load_examples, with_sentiment
     from ml.text.labels import read_labels
     from ml.text.pipeline import MODEL
     from ml.text.score import write_table
 
     splits = ("train", "valid", "test")
-    own = [example for split in splits for example in read_labels(labels, split)] if labels else []
+    own = with_sentiment(example for split in splits for example in read_labels(labels, split)) if labels else []
     known = read_ledger(ledger) if ledger else champion_ledger(MODEL) if own else None
     trusted = load_examples("train") + load_examples("valid") if own else []
     verdict = check(trusted + own, known, read=read_again(labels) if labels else frozenset())

@@ -20,6 +20,7 @@ import yaml
 from flashsale.errors import InputError
 
 RULES = Path(__file__).parent / "rules"
+WANTED, VETOED, NO_RULE = "wanted", "vetoed", "no rule"
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -78,15 +79,25 @@ def language_of(text: str) -> str:
 
 def purchase_intent(text: str, language: str) -> int:
     """1 where the writer wants to buy, buys again or tells others to; else 0."""
+    return int(intent_stratum(text, language) == WANTED)
+
+
+def intent_stratum(text: str, language: str) -> str:
+    """What the rules say of a text's intent, in a word.
+
+    `wanted` where a line of the table fits, `vetoed` where one of `negations` fits too, else `no rule`.
+    """
     rules, lowered = load_rules(language), _lower(text)
-    return int(bool(rules.wanted.search(lowered)) and not rules.unwanted.search(lowered))
+    if not rules.wanted.search(lowered):
+        return NO_RULE
+    return VETOED if rules.unwanted.search(lowered) else WANTED
 
 
 def demand_spans(text: str, language: str) -> list[tuple[int, int]]:
     """Return (start, end) character offsets in `text`, ascending and apart.
 
-     Spans that touch, or that only blanks part, are one: the tags `O` and `P` cannot tell them apart
-    . `text` is in normal form, where lower case keeps every offset.
+    Spans that touch, or that only blanks part, are one: the tags `O` and `P` cannot tell them apart. `text` is in
+    normal form, where lower case keeps every offset.
     """
     rules, lowered = load_rules(language), _lower(text)
     found = [match.span() for match in rules.words.finditer(lowered)]

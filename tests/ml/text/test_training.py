@@ -120,6 +120,22 @@ def test_losses_match_their_formulas_however_a_step_is_parted() -> None:
     )
 
 
+def test_a_sentiment_that_nobody_gave_teaches_the_other_heads_alone() -> None:
+    logits = torch.tensor([[2.0, 0.0, 0.0], [5.0, 1.0, 0.0]], requires_grad=True)
+    classes, wanted = torch.tensor([1.0, 3.0, 1.0]), torch.ones(1)
+    batch = {"sentiment": torch.tensor([0, IGNORED]), "intent": torch.tensor([0, 1]), "tags": torch.zeros(2, 1).long()}
+    outputs = (logits, torch.zeros(2), torch.zeros(2, 1, 2))
+    sentiment, intent, _ = model.losses(
+        outputs, batch, model.totals([batch], classes), class_weights=classes, intent_weight=wanted
+    )
+    sentiment.backward()
+    assert float(sentiment) == pytest.approx(-math.log(math.exp(2) / (math.exp(2) + 2)), rel=1e-5)
+    assert float(intent) == pytest.approx(math.log(2), rel=1e-5)
+    assert logits.grad is not None and logits.grad[0].any() and not logits.grad[1].any()
+    rows = [Encoded([], [], s, 1) for s in (0, IGNORED, IGNORED, 2)]
+    assert balance(rows)[0].tolist() == balance([rows[0], rows[3]])[0].tolist()
+
+
 def test_balance_favours_the_rare() -> None:
     rows = [Encoded([], [], s, i) for s, i in [(0, 0)] * 4 + [(1, 1)] + [(2, 0)] * 4]
     weights, intent = balance(rows)
