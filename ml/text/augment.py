@@ -1,4 +1,4 @@
-"""More training sentences from those there are: synonyms, deletion, swap, back-translation.
+"""More training sentences from those there are: synonyms, deletion, swap, variants, back-translation.
 
 After Wei and Zou 2019 (EDA), with two bounds of our own: words that turn a meaning round (not, never, 不, 没) are
 never touched, and neither are demand spans, so that every label of the copy stays true. Copies are made of training
@@ -23,6 +23,7 @@ from flashsale.corpora.normal import identity, normal_text
 from flashsale.errors import InputError
 from ml.text.config import Augmentation
 from ml.text.data import Example
+from ml.text.variants import with_variant
 from ml.text.weak import demand_spans
 
 SYNONYMS = Path(__file__).parent / "rules" / "synonyms.yaml"
@@ -45,6 +46,7 @@ def augmented(examples: Sequence[Example], how: Augmentation, seed: int) -> list
         (how.synonyms, with_synonyms),
         (how.deletion, with_deletions),
         (how.swap, with_swap),
+        (how.variants, with_variant),
     )
     for share, change in kinds:
         for example, dice in _drawn(examples, share, f"{seed} {change.__name__}"):
@@ -70,7 +72,7 @@ def with_synonyms(example: Example, dice: random.Random) -> Example | None:
         return None
     chosen = dice.sample(found, max(1, min(len(found), round(_SHARE * len(found) * 2))))
     edits: Pieces = [(*m.span(), dice.choice(table[m.group(0)])) for m in chosen]
-    return _edited(example, edits)
+    return rebuilt(example, edits)
 
 
 def with_deletions(example: Example, dice: random.Random) -> Example | None:
@@ -80,7 +82,7 @@ def with_deletions(example: Example, dice: random.Random) -> Example | None:
     count = max(1, round(_SHARE * len(found)))
     if len(found) <= count + 2:
         return None
-    return _edited(example, [(start, end, "") for start, end in dice.sample(found, count)])
+    return rebuilt(example, [(start, end, "") for start, end in dice.sample(found, count)])
 
 
 def with_swap(example: Example, dice: random.Random) -> Example | None:
@@ -146,7 +148,8 @@ def _free(example: Example, start: int, end: int) -> bool:
     return not _TURNS.search(around) and all(end <= s or start >= e for s, e in example.spans)
 
 
-def _edited(example: Example, edits: Pieces) -> Example | None:
+def rebuilt(example: Example, edits: Pieces) -> Example | None:
+    """The example with each (start, end, words) replaced; spans move along. None where a span would break."""
     pieces: Pieces = []
     at = 0
     for start, end, words in sorted(edits):

@@ -36,6 +36,7 @@ class Augmentation(_Part):
     synonyms: float = Field(default=0.0, ge=0, le=1)
     deletion: float = Field(default=0.0, ge=0, le=1)
     swap: float = Field(default=0.0, ge=0, le=1)
+    variants: float = Field(default=0.0, ge=0, le=1)
     back_translation: str | None = None
     back_translated: float = Field(default=0.1, ge=0, le=1)
 
