@@ -175,7 +175,7 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
     from ml.text.train import Trainer, seed_everything
 
     config, seed, pad = run.config, settings().seed, model.pad_of(run.base)
-    rows, held = _encoded(config, run.base, run.sets, own)
+    rows, held = encoded(config, run.base, run.sets, own)
     run.sets = run.sets | {"train": run.sets["train"] + own}
     pieces = sum(len(row.ids) for row in rows)
     _say(f"{len(rows)} training sentences, {pieces} pieces, base {run.base.name}, configuration {config.name}")
@@ -230,9 +230,13 @@ def _handed_in(run: Run, scratch: Path) -> registry.Version:
     return register(run, evidence(run, scratch))
 
 
-def _encoded(
+def encoded(
     config: TrainConfig, base: Path, sets: dict[str, list[Example]], own: list[Example]
 ) -> tuple[list[Encoded], list[Encoded]]:
+    """Training and validation rows as a configuration wants them: chosen, cut, with copies of what is trained on.
+
+    `own` are further training examples, all of which are taken. `base` is the folder of the base model.
+    """
     from tokenizers import Tokenizer
 
     from ml.text.augment import augmented

@@ -16,7 +16,7 @@ from flashsale.corpora.normal import identity
 from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml.text.config import TrainConfig
-from ml.text.data import Encoded, Example, encode, load_examples, select
+from ml.text.data import Example, load_examples
 
 if TYPE_CHECKING:
     from ml.text.train import Watch
@@ -133,18 +133,16 @@ def _judged(
 ) -> dict[str, float]:
     """Metrics on `judged` of a model trained on `train`, early stopping on `held`."""
     import torch
-    from tokenizers import Tokenizer
 
     from ml.text import evaluate, model
     from ml.text.embedded import ensure_base_model
+    from ml.text.pipeline import encoded
     from ml.text.scorer import Scorer
     from ml.text.train import Trainer, seed_everything
 
     torch.set_num_threads(threads or settings().threads)
     base = ensure_base_model(settings().text_base_model)
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    rows: list[Encoded] = select(train, encode(train, tokenizer, config.max_tokens), config.rows)
-    early = encode(held[: config.valid_rows], tokenizer, config.max_tokens)
+    rows, early = encoded(config, base, {"train": list(train), "valid": list(held)}, [])
     seed_everything(settings().seed)
     network = model.build(base, config.keep_layers)
     Trainer(network, config, pad=model.pad_of(base), seed=settings().seed, watch=watch).fit(rows, early)
