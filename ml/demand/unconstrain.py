@@ -1,10 +1,9 @@
 """Demand that stock-outs hid: the curve method (after Ferreira, Lee, Simchi-Levi 2016), pooled.
 
-A class of offers shares the shape of its demand over the hours of a sale. Shapes are learnt by maximum
-likelihood of N_ch ~ Poisson(mu_c w_h e_ch), where e_ch is the share of hour h in which cell c had stock, so
-that sold-out cells teach their early hours too. A cell that sold C units until its stock-out at tau wanted
+A class of offers shares the shape w of its demand over the hours of a sale (`ml.demand.curves`). A cell that had stock
+in a share e_h of hour h and sold C units until its stock-out at tau wanted
 
-    (C - 1) / F(tau),  C >= 2,    F(tau) = sum_h w_h e_ch
+    (C - 1) / F(tau),  C >= 2,    F(tau) = sum_h w_h e_h
 
 units: for Poisson arrivals C / F(tau) is too large by C / (C - 1), since tau is the time of the C-th arrival.
 Cells that did not sell out are left as they are.
@@ -12,11 +11,11 @@ Cells that did not sell out are left as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from ml.demand.curves import pooled_curves
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +26,6 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("start_hour", "category"),
     ("start_hour", "category", "promo_type"),
 )
-PRIOR_UNITS = 60.0  # units of the wider class that a narrower class starts with
 LEAST_SHARE = 0.02  # a stock-out before this share of demand says next to nothing about the rest
 OBSERVED, CURVE, NOTHING = "observed", "curve", "nothing_learnt"
 OUTPUT = [*CELL, "units", "demand", "demand_p10", "demand_p90", "method", "is_censored"]
@@ -41,58 +39,6 @@ def stockout_estimate(units: Floats | float, share: Floats | float) -> Floats:
         share: F in (0, 1], expected share of the sale's demand until then.
     """
     return np.asarray((np.asarray(units, dtype=np.float64) - 1.0) / np.asarray(share), dtype=np.float64)
-
-
-def learn_curve(
-    units: Floats, exposure: Floats, sold_out: npt.NDArray[np.bool_], parent: Floats, rounds: int = 30
-) -> Floats:
-    """Share of demand in each hour, shape (hours,), sums to 1: alternating maximum likelihood.
-
-    Args:
-        units: units sold, shape (cells, hours).
-        exposure: share of each hour with stock, shape (cells, hours), 0 to 1.
-        sold_out: whether a cell sold out, shape (cells,).
-        parent: the wider class's curve, which counts like `PRIOR_UNITS` units.
-        rounds: alternations; the likelihood is concave in each part and settles fast.
-    """
-    # Given its moment, the unit that ended the stock says nothing of the shape: the others are spread by it.
-    kept = np.maximum(units - _last_unit(exposure, sold_out), 0.0)
-    seen = kept.sum(axis=1)
-    curve = parent.copy()
-    for _ in range(rounds):
-        mean = seen / np.maximum(exposure @ curve, 1e-9)
-        curve = (kept.sum(axis=0) + PRIOR_UNITS * parent) / (mean @ exposure + PRIOR_UNITS)
-        curve = curve / curve.sum()
-    return np.asarray(curve, dtype=np.float64)
-
-
-def _last_unit(exposure: Floats, sold_out: npt.NDArray[np.bool_]) -> Floats:
-    """One unit in the hour of each cell's stock-out, shape (cells, hours)."""
-    ended = np.zeros_like(exposure)
-    last = exposure.shape[1] - 1 - np.argmax(exposure[:, ::-1] > 0, axis=1)
-    ended[np.arange(len(exposure)), last] = sold_out
-    return ended
-
-
-def pooled_curves(
-    cells: pd.DataFrame, units: Floats, exposure: Floats, levels: Sequence[tuple[str, ...]] = LEVELS
-) -> Floats:
-    """Each cell's demand curve, learnt by class from wide to narrow, shape (cells, hours).
-
-    Args:
-        cells: one row a cell with the columns of `levels` and `is_sold_out`.
-        units, exposure: shape (cells, hours); all cells last equally long.
-        levels: class keys from the widest to the narrowest.
-    """
-    hours = units.shape[1]
-    sold_out = cells["is_sold_out"].to_numpy(dtype=bool)
-    curves = np.full((len(cells), hours), 1.0 / hours)
-    for keys in levels:
-        label = cells[list(keys)].astype(str).agg("|".join, axis=1) if keys else pd.Series("all", index=cells.index)
-        for _, rows in label.reset_index(drop=True).groupby(label.to_numpy()):
-            index = rows.index.to_numpy()
-            curves[index] = learn_curve(units[index], exposure[index], sold_out[index], curves[index[0]])
-    return curves
 
 
 def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True) -> pd.DataFrame:
@@ -117,10 +63,17 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True
     for _, group in frame.groupby("duration_hours", sort=True):
         index = group.index.to_numpy()
         units, exposure = _matrices(group, hours, round(float(group["duration_hours"].iloc[0])))
-        cells_of = group.reset_index(drop=True)
-        curves = pooled_curves(cells_of if counts else cells_of.assign(is_sold_out=False), units, exposure)
+        ended = group["is_sold_out"].to_numpy(dtype=bool) & counts
+        curves = pooled_curves(units, exposure, ended, [_labels(group, keys) for keys in LEVELS])
         share[index] = np.clip((curves * exposure).sum(axis=1), 0.0, 1.0)
     return _estimates(frame, share, counts)
+
+
+def _labels(cells: pd.DataFrame, keys: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Class of each cell by its columns `keys`, as codes; shape (cells,)."""
+    if not keys:
+        return np.zeros(len(cells), dtype=np.int64)
+    return np.asarray(cells.groupby(list(keys), sort=True).ngroup(), dtype=np.int64)
 
 
 def _matrices(group: pd.DataFrame, hours: pd.DataFrame, length: int) -> tuple[Floats, Floats]:

@@ -51,3 +51,108 @@ def test_scaled_panel_is_recovered(tmp_path: Path) -> None:
 def test_missing_column_is_named() -> None:
     with pytest.raises(InputError, match="in_stock"):
         unconstrain_panel(_panel()[0].drop(columns="in_stock"))
+
+
+def _sales(seed: int, series: int = 300, hours: int = 18) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Short flash sales of Poisson demand, a day a series; stock from a rough forecast ends many of them early."""
+    rng = np.random.default_rng(seed)
+    curve = np.exp(-np.arange(hours) / 5.0) + 0.1
+    curve = curve / curve.sum()
+    rows, truth = [], []
+    for i in range(series):
+        mean = 25.0 * np.exp(0.7 * rng.standard_normal())
+        stock = max(2, round(0.8 * mean * np.exp(0.4 * rng.standard_normal())))
+        arrivals = rng.choice(hours, rng.poisson(mean), p=curve)
+        times = np.sort(arrivals + rng.random(len(arrivals)))
+        end = times[stock - 1] if len(times) >= stock else float(hours)
+        start = pd.Timestamp("2026-05-01", tz="UTC") + pd.Timedelta(days=i % 50, hours=int(rng.choice([0, 4])))
+        rows.append(
+            pd.DataFrame(
+                {
+                    "series_id": f"s{i:03}",
+                    "class_id": f"c{i % 3}",
+                    "hour_start": start + pd.to_timedelta(np.arange(hours), unit="h"),
+                    "units": np.bincount(times[:stock].astype(int), minlength=hours),
+                    "in_stock": np.clip(end - np.arange(hours), 0.0, 1.0),
+                }
+            )
+        )
+        truth.append((f"s{i:03}", len(times), len(times) >= stock))
+    return pd.concat(rows, ignore_index=True), pd.DataFrame(truth, columns=["series_id", "wanted", "censored"])
+
+
+def test_short_sales_are_recovered_and_uncensored_ones_untouched() -> None:
+    panel, truth = _sales(1)
+    result = unconstrain_panel(panel).merge(truth, on="series_id")
+    hidden, kept = result[result.censored], result[~result.censored]
+    assert len(hidden) > 150
+    assert (hidden.demand - hidden.wanted).abs().sum() / hidden.wanted.sum() < 0.25
+    assert hidden.demand.sum() == pytest.approx(hidden.wanted.sum(), rel=0.05)
+    inside = (hidden.wanted >= np.floor(hidden.demand_p10)) & (hidden.wanted <= np.ceil(hidden.demand_p90))
+    assert 0.7 < inside.mean() < 0.93
+    assert (kept.demand == kept.units).all() and (kept.demand_p90 == kept.units).all()
+    assert set(kept.method) == {"observed"}
+
+
+def test_a_flag_by_the_hour_does_as_well_as_a_share() -> None:
+    panel, truth = _sales(2)
+    flagged = panel.assign(in_stock=panel["in_stock"] >= 1.0)
+    result = unconstrain_panel(flagged).merge(truth[truth.censored], on="series_id")
+    assert result.demand.sum() == pytest.approx(result.wanted.sum(), rel=0.06)
+
+
+def test_a_gap_in_the_middle_of_the_day_is_filled() -> None:
+    """Stock missing from 9 to 15 and back afterwards: the hole alone is filled."""
+    rng = np.random.default_rng(3)
+    hour = np.arange(24)
+    full = rng.poisson(2.0, (120, 24))
+    gap = (np.arange(120) % 2 == 1)[:, None] & (hour >= 9) & (hour < 15)
+    day = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(np.arange(120 * 24), unit="h")
+    panel = pd.DataFrame(
+        {"series_id": "a", "hour_start": day, "units": np.where(gap, 0, full).ravel(), "in_stock": ~gap.ravel()}
+    )
+    result = unconstrain_panel(panel)
+    holed = result.iloc[1::2]
+    assert (result.iloc[::2].demand == result.iloc[::2].units).all()
+    assert holed.demand.sum() == pytest.approx(full[1::2].sum(), rel=0.06)
+    assert set(holed.method) <= {"curve", "level"}
+
+
+def test_a_day_without_any_stock_takes_the_level_of_other_days() -> None:
+    hours = pd.date_range("2026-03-02", periods=24 * 21, freq="h", tz="UTC")
+    out = hours.normalize() == pd.Timestamp("2026-03-12", tz="UTC")
+    panel = pd.DataFrame({"series_id": "a", "hour_start": hours, "units": np.where(out, 0, 3), "in_stock": ~out})
+    result = unconstrain_panel(panel).set_index("date")
+    row = result.loc[pd.Timestamp("2026-03-12").date()]
+    assert row.method == "level"
+    assert row.demand == pytest.approx(72.0, rel=0.05)
+
+
+def test_nothing_is_invented_where_nothing_was_seen() -> None:
+    hours = pd.date_range("2026-03-02", periods=6, freq="h", tz="UTC")
+    rows = [
+        pd.DataFrame({"series_id": name, "hour_start": hours, "units": units, "in_stock": stock})
+        for name, units, stock in (("gone", 0, 0.0), ("kept", 4, 1.0), ("also", 5, 1.0))
+    ]
+    result = unconstrain_panel(pd.concat(rows, ignore_index=True)).set_index("series_id")
+    assert result.loc["gone", "method"] == "nothing_learnt"
+    assert result.loc["gone", "demand"] == result.loc["gone", "demand_p90"] == 0.0
+    assert result.loc["kept", "demand"] == 24
+
+
+def test_order_of_rows_and_repetition_change_nothing() -> None:
+    panel, _ = _sales(4, series=80)
+    shuffled = panel.sample(frac=1.0, random_state=0)
+    pd.testing.assert_frame_equal(unconstrain_panel(panel), unconstrain_panel(panel))
+    pd.testing.assert_frame_equal(unconstrain_panel(panel), unconstrain_panel(shuffled))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("units", -1.0), ("units", float("nan")), ("in_stock", 1.5), ("hour_start", "first")]
+)
+def test_a_bad_value_is_named_with_its_row(field: str, value: object) -> None:
+    panel = _panel()[0].astype({"in_stock": float})
+    panel.loc[7, field] = panel.loc[6, "hour_start"] if value == "first" else value
+    with pytest.raises(InputError) as error:
+        unconstrain_panel(panel)
+    assert (error.value.field, error.value.row) == (field, 7)
