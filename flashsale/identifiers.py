@@ -5,6 +5,7 @@ The engine is RE2 through Arrow: it cannot be made to backtrack, so no text can 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,30 +17,76 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from flashsale.errors import InputError
+
 IDENTIFIERS_FILE = Path(__file__).with_name("identifiers.yaml")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One replacement; `mask` names the kind of identifier it hides, None where it hides none."""
+    """One replacement; `mask` names the kind of identifier it hides, None where it hides none.
+
+    A text that the pattern matches holds one of `needs` in lower case (none: no such literal) and a span with at least
+    `digits` digits: a quick look at the text rules most rules out. `check` names a test that a match must pass beside.
+    """
 
     name: str
     pattern: str
     replacement: str
     mask: str | None
     example: tuple[str, str]
+    needs: tuple[str, ...] = ()
+    digits: int = 0
+    check: str | None = None
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> Rule:
-        """A rule as it stands in a table: name, pattern, with, mask, example {in, out}."""
+    def of(cls, raw: Mapping[str, Any], parts: Mapping[str, str] | None = None) -> Rule:
+        """A rule as it stands in a table: name, pattern, with, mask, example {in, out}, needs, digits, check.
+
+        `{{name}}` in a pattern stands for the part of that name.
+        """
+        pattern = raw["pattern"]
+        for name, part in (parts or {}).items():
+            pattern = pattern.replace("{{" + name + "}}", part)
+        if raw.get("check") not in (None, *CHECKS):
+            raise InputError(f"rule {raw['name']}", f"unknown check {raw['check']}", f"use one of {', '.join(CHECKS)}")
         example = raw["example"]["in"], raw["example"]["out"]
-        return cls(raw["name"], raw["pattern"], raw["with"], raw.get("mask"), example)
+        needs = tuple(raw.get("needs", ()))
+        return cls(
+            raw["name"], pattern, raw["with"], raw.get("mask"), example, needs, raw.get("digits", 0), raw.get("check")
+        )
+
+
+def luhn(number: str) -> bool:
+    """Whether the digits of a card number end in their check digit (ISO/IEC 7812-1, annex B)."""
+    digits = [int(c) for c in number if c.isdigit()][::-1]
+    doubled = [d if i % 2 == 0 else 2 * d - 9 * (d > 4) for i, d in enumerate(digits)]
+    return sum(doubled) % 10 == 0
+
+
+CHECKS = {"luhn": luhn}
 
 
 @cache
 def identifiers() -> tuple[Rule, ...]:
     """The rules of the table, in order."""
-    return tuple(Rule.of(raw) for raw in yaml.safe_load(IDENTIFIERS_FILE.read_text(encoding="utf-8"))["rules"])
+    table = yaml.safe_load(IDENTIFIERS_FILE.read_text(encoding="utf-8"))
+    return tuple(Rule.of(raw, table["parts"]) for raw in table["rules"])
+
+
+def replace(texts: pa.Array, rule: Rule) -> pa.Array:
+    """Texts with every match of the rule replaced."""
+    if rule.check is None:
+        return pc.replace_substring_regex(texts, pattern=rule.pattern, replacement=rule.replacement)
+    found = pc.match_substring_regex(texts, rule.pattern)
+    if not pc.any(found).as_py():
+        return texts
+    passes, pattern = CHECKS[rule.check], re.compile(rule.pattern, re.ASCII)
+    new = [
+        pattern.sub(lambda m: m.expand(rule.replacement) if passes(m[0]) else m[0], text)
+        for text in texts.filter(found).to_pylist()
+    ]
+    return pc.replace_with_mask(texts, found, pa.array(new, texts.type))
 
 
 def mask_identifiers(text: str) -> str:
@@ -50,5 +97,5 @@ def mask_identifiers(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text).encode("utf-8", "replace").decode()
     now = pa.array([plain], pa.string())
     for rule in identifiers():
-        now = pc.replace_substring_regex(now, pattern=rule.pattern, replacement=rule.replacement)
+        now = replace(now, rule)
     return str(now[0].as_py())

@@ -15,7 +15,7 @@ import os
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -161,12 +161,16 @@ class Lake:
     ) -> Commit:
         """Stage, flush, check, commit. Returns what was committed and whether it differs from before.
 
+        Of content that is already committed only the watermark moves.
+
         Raises InputError when the staged file does not read back as what was written.
         """
         digest = content_hash(table)
         before = self.manifest(dataset, partition)
         folder = self._path(dataset, partition)
         if before is not None and (before.content_hash, before.contract_version) == (digest, contract_version):
+            if watermark is not None and watermark != before.watermark:  # else its reader would do the same work again
+                self._put_manifest(folder, replace(before, watermark=watermark))
             return Commit(f"{folder}/{MANIFEST}", before.rows, digest, changed=False)
         payload = _encode(table)
         name = f"part-{digest[:16]}.parquet"
@@ -182,9 +186,12 @@ class Lake:
             contract_version,
             watermark,
         )
-        self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(after), indent=1, sort_keys=True).encode())
+        self._put_manifest(folder, after)
         self._forget(folder, keep={name, before.file if before else name, MANIFEST})
         return Commit(f"{folder}/{MANIFEST}", table.num_rows, digest, changed=True)
+
+    def _put_manifest(self, folder: str, manifest: Manifest) -> None:
+        self._put(f"{folder}/{MANIFEST}", json.dumps(asdict(manifest), indent=1, sort_keys=True).encode())
 
     def _check(self, path: str, payload: bytes, rows: int) -> None:
         stored = self.fs.cat_file(path)

@@ -1,25 +1,38 @@
-"""Cleaning of shop text as Arrow kernels: one pass a rule over a whole batch, in a linear-time regex engine.
+"""Cleaning of shop text: a whole batch at a time, each byte read a few times, in time linear in the text.
 
-Pure: an Arrow batch in, an Arrow batch out, so the rules are tested without Spark. RE2 cannot be made to backtrack,
-so no text can stall a job.
+Pure: an Arrow array in, an Arrow batch out, so the rules are tested without Spark. Characters are normalised by
+one compiled pass; a second one tells which patterns a text may match, so that RE2, which cannot be made to backtrack,
+runs a pattern over the few texts it concerns.
 """
 
 from __future__ import annotations
 
-import html
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
+from numpy.typing import NDArray
 
-from flashsale.identifiers import IDENTIFIERS_FILE, Rule, identifiers
+from flashsale.identifiers import IDENTIFIERS_FILE, Rule, identifiers, replace
+from spark_jobs import kernels
+from spark_jobs.arrow import as_strings, buffers, put
+from spark_jobs.characters import WINDOWS, characters
+from spark_jobs.gates import candidates, may_match
+from spark_jobs.languages import languages
 
 MAX_CHARACTERS = 5000
 RULES_FILE = Path(__file__).with_name("cleaning_rules.yaml")
+#: Rows cleaned at once: enough to drown the cost of making ready every pattern.
+SLICE = 65_536
+#: A text that was escaped more often keeps its last entities.
+_ROUNDS = 3
 
 #: Columns that cleaning adds, in order.
 CLEANED = pa.schema(
@@ -27,19 +40,40 @@ CLEANED = pa.schema(
         ("clean_text", pa.string()),
         ("language", pa.string()),
         ("masked", pa.list_(pa.string())),
+        ("sentences", pa.int32()),
         ("quarantine_reason", pa.string()),
     ]
 )
 
 
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen: traditional Chinese made simplified, emoji left as they are."""
+
+    simplify: bool = False
+    keep_emoji: bool = False
+
+
+@cache
+def table() -> dict[str, Any]:
+    """The table of rules as it is written."""
+    found: dict[str, Any] = yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))
+    return found
+
+
 @cache
 def rules() -> tuple[Rule, ...]:
-    """The rules of the table, in order; `identifiers` stands for the shared ones."""
+    """The patterns of the table, in order; `identifiers` stands for the shared ones."""
     found: list[Rule] = []
-    raw: list[Any] = yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))["rules"]
-    for entry in raw:
+    for entry in table()["rules"]:
         found.extend(identifiers() if entry == "identifiers" else [Rule.of(entry)])
     return tuple(found)
+
+
+@cache
+def kinds() -> tuple[str, ...]:
+    """Kinds of identifiers that are masked, in the order of the rules."""
+    return tuple(dict.fromkeys(rule.mask for rule in rules() if rule.mask))
 
 
 def rules_text() -> str:
@@ -47,62 +81,147 @@ def rules_text() -> str:
     return RULES_FILE.read_text(encoding="utf-8") + IDENTIFIERS_FILE.read_text(encoding="utf-8")
 
 
-def _nfkc(texts: pa.Array) -> pa.Array:
-    """Unicode form NFKC of the texts that are not plain ASCII.
+@cache
+def _traditional() -> NDArray[np.uint8]:
+    """1 for every Chinese character that has a simplified form."""
+    marks = np.zeros(0x110000, np.uint8)
+    chars = [chr(c) for c in (*range(0x3400, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x2FA20))]
+    plain = _simplifier().convert("\n".join(chars)).split("\n")
+    marks[[ord(a) for a, b in zip(chars, plain, strict=True) if a != b]] = 1
+    return marks
 
-    Arrow's own kernel decomposes whatever form it is asked for (as of pyarrow 25), so Python's is used.
+
+@cache
+def _simplifier() -> Any:
+    import opencc
+
+    return opencc.OpenCC("t2s")
+
+
+def _pass(texts: pa.Array, options: Options, *, again: bool = False) -> tuple[pa.Array, NDArray[np.uint8]]:
+    """One run of `kernels.normalise`; `again` tidies what was normalised and cut since: entities are left alone."""
+    c = characters()
+    hashes = c.entity_hashes[:0] if again else c.entity_hashes
+    ends, data, flags = kernels.normalise(
+        *buffers(texts),
+        c.kind,
+        c.start,
+        c.size,
+        c.chars,
+        c.flags,
+        hashes,
+        c.entity_chars,
+        WINDOWS,
+        not options.keep_emoji,
+        10**9 if again else MAX_CHARACTERS,
+    )
+    return as_strings(ends, data), flags
+
+
+def normalise(texts: pa.Array, options: Options) -> tuple[pa.Array, NDArray[np.uint8]]:
+    """Texts after the rules under `characters`, and the flags of the kernel's first pass."""
+    now, flags = _pass(texts, options)
+    left = flags
+    for _ in range(_ROUNDS - 1):
+        open_rows = np.flatnonzero(left & (kernels.ESCAPED | kernels.HARD_ROW))
+        if len(open_rows) == 0:
+            break
+        # Arrow's own NFKC kernel decomposes whatever form it is asked for (pyarrow 25), so Python's is used
+        composed = [unicodedata.normalize("NFKC", t) for t in now.take(pa.array(open_rows)).to_pylist()]
+        new, found = _pass(pa.array(composed, pa.string()), options)
+        now = put(now, open_rows, new)
+        left = np.zeros_like(flags)
+        left[open_rows] = found & kernels.ESCAPED
+        flags[open_rows] |= found & ~np.uint8(kernels.HARD_ROW)
+    if options.simplify:
+        rows = np.flatnonzero(kernels.any_marked(*buffers(now), _traditional()))
+        if len(rows):
+            # no text holds a line break any more, so that one call converts them all
+            plain = _simplifier().convert("\n".join(now.take(pa.array(rows)).to_pylist())).split("\n")
+            now = put(now, rows, pa.array(plain, pa.string()))
+    return now, flags
+
+
+def mask(texts: pa.Array) -> tuple[pa.Array, NDArray[np.bool_], NDArray[np.int64]]:
+    """Texts after the patterns of the table, what was masked in each (rows x kinds), and the rows that changed."""
+    found = np.zeros((len(texts), len(kinds())), bool)
+    every = rules()
+    bits, digits = candidates(every, *buffers(texts))
+    some = np.zeros(len(texts), bool)
+    for index in range(len(every)):
+        some |= may_match(every, index, bits, digits)
+    rows = np.flatnonzero(some)  # from here on only texts that some pattern may match
+    now, bits, digits = texts.take(pa.array(rows)), bits[rows], digits[rows]
+    touched = np.zeros(len(rows), bool)
+    for index, rule in enumerate(every):
+        asked = np.flatnonzero(may_match(every, index, bits, digits))
+        if len(asked) == 0:
+            continue
+        before = now.take(pa.array(asked))
+        after = replace(before, rule)
+        differs = pc.not_equal(before, after).to_numpy(zero_copy_only=False)
+        if not differs.any():
+            continue
+        hit, new = asked[differs], after.filter(pa.array(differs))
+        now = put(now, hit, new)
+        touched[hit] = True
+        if rule.mask:
+            found[rows[hit], kinds().index(rule.mask)] = True
+        bits[hit], digits[hit] = candidates(every, *buffers(new))  # what was cut may have brought parts together
+    changed = np.flatnonzero(touched)
+    return put(texts, rows, now) if len(changed) else texts, found, rows[changed]
+
+
+def _masked(found: NDArray[np.bool_]) -> pa.Array:
+    """Names of the kinds found in every text."""
+    offsets = np.concatenate([[0], found.sum(axis=1).cumsum()]).astype(np.int32)
+    names = pa.array(kinds()).take(pa.array(np.nonzero(found)[1]))
+    return pa.ListArray.from_arrays(pa.array(offsets), names)
+
+
+def _reasons(flags: NDArray[np.uint8], texts: pa.Array) -> pa.Array:
+    """Why a text is put aside; null where it is kept."""
+    empty = pc.equal(texts, "").to_numpy(zero_copy_only=False)
+    names = pa.array([None, "invalid_utf8", "nul_character", "too_long", "empty"])
+    tests = [flags & kernels.INVALID, flags & kernels.NUL, flags & kernels.LONG, empty]
+    return names.take(pa.array(np.select([t != 0 for t in tests], [1, 2, 3, 4], 0)))
+
+
+def _clean_slice(texts: pa.Array, options: Options) -> pa.RecordBatch:
+    normal, flags = normalise(texts, options)
+    now, found, changed = mask(normal)
+    if len(changed):
+        now = put(now, changed, _pass(now.take(pa.array(changed)), options, again=True)[0])
+    reason = _reasons(flags, now)
+    kept = pc.is_null(reason)
+    spoken, sentences = languages(*buffers(now))
+    none = pa.scalar(None, pa.string())
+    columns = [
+        pc.if_else(kept, now, none) if reason.null_count < len(reason) else now,
+        pc.if_else(kept, spoken, none),
+        _masked(found),
+        pa.array(sentences),
+        reason,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=CLEANED)
+
+
+def clean_texts(texts: pa.Array, options: Options | None = None, *, threads: int = 1) -> pa.RecordBatch:
+    """Clean a batch of texts (string or binary); same rows, same order, columns of `CLEANED`.
+
+    A text that is missing, empty after cleaning, longer than `MAX_CHARACTERS`, no UTF-8 or with a NUL in it has a
+    reason instead of a clean text. With several threads slices are cleaned side by side.
     """
-    marked = pc.invert(pc.string_is_ascii(texts))
-    if not pc.any(marked).as_py():
-        return texts
-    composed = [unicodedata.normalize("NFKC", t) for t in texts.filter(marked).to_pylist()]
-    return pc.replace_with_mask(texts, marked, pa.array(composed, pa.string()))
-
-
-def _unescape(texts: pa.Array) -> pa.Array:
-    """HTML entities to characters in form NFKC; only texts that hold an ampersand and a semicolon are touched."""
-    marked = pc.fill_null(pc.match_substring_regex(texts, r"&[a-zA-Z#][a-zA-Z0-9]{1,30};"), False)
-    if not pc.any(marked).as_py():
-        return texts
-    plain = [unicodedata.normalize("NFKC", html.unescape(t)) for t in texts.filter(marked).to_pylist()]
-    fixed = pa.array(plain, pa.string())
-    return pc.replace_with_mask(texts, marked, fixed)
-
-
-def _languages(texts: pa.Array) -> pa.Array:
-    """`zh`, `en` or `other` by script: Han characters weigh as two Latin letters; kana and hangul are neither."""
-    han = pc.count_substring_regex(texts, r"\p{Han}")
-    latin = pc.count_substring_regex(texts, r"[A-Za-z]")
-    other = pc.count_substring_regex(texts, r"[\p{Hiragana}\p{Katakana}\p{Hangul}\p{Cyrillic}\p{Arabic}\p{Thai}]")
-    weight = pc.multiply(han, 2)
-    chinese = pc.and_(pc.greater(weight, 0), pc.and_(pc.greater_equal(weight, latin), pc.greater(weight, other)))
-    english = pc.and_(pc.greater(latin, 0), pc.greater(latin, other))
-    return pc.if_else(chinese, "zh", pc.if_else(english, "en", "other"))
-
-
-def _kinds(found: dict[str, pa.Array], rows: int) -> pa.Array:
-    """Kinds of identifiers masked in each text, in the order of the rules."""
-    flags = {kind: mask.to_pylist() for kind, mask in found.items()}
-    return pa.array([[k for k, mask in flags.items() if mask[i]] for i in range(rows)], pa.list_(pa.string()))
-
-
-def clean_texts(texts: pa.Array) -> pa.RecordBatch:
-    """Clean a batch of texts; same rows, same order, columns of `CLEANED`.
-
-    A text that is missing, empty after cleaning, or longer than `MAX_CHARACTERS` has a reason instead of a clean text.
-    """
-    given = pc.fill_null(texts.cast(pa.string()), "")
-    too_long = pc.greater(pc.utf8_length(given), MAX_CHARACTERS)
-    now = _unescape(_nfkc(pc.if_else(too_long, "", given)))
-    masked: dict[str, pa.Array] = {}
-    for rule in rules():
-        if rule.mask is not None:
-            hit = pc.match_substring_regex(now, rule.pattern)
-            masked[rule.mask] = pc.or_(masked[rule.mask], hit) if rule.mask in masked else hit
-        now = pc.replace_substring_regex(now, pattern=rule.pattern, replacement=rule.replacement)
-    now = pc.utf8_trim_whitespace(now)
-    empty = pc.equal(now, "")
-    reason = pc.if_else(too_long, "too_long", pc.if_else(empty, "empty", pa.scalar(None, pa.string())))
-    clean = pc.if_else(pc.is_valid(reason), pa.scalar(None, pa.string()), now)
-    languages = pc.if_else(pc.is_valid(clean), _languages(now), pa.scalar(None, pa.string()))
-    return pa.RecordBatch.from_arrays([clean, languages, _kinds(masked, len(now)), reason], schema=CLEANED)
+    chosen = options or Options()
+    # a null has bytes of no meaning under it
+    filled = texts.fill_null("" if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type) else b"")
+    slices = [filled.slice(at, SLICE) for at in range(0, len(filled), SLICE)]
+    if len(slices) <= 1:
+        return _clean_slice(filled, chosen)
+    if threads == 1:
+        done = [_clean_slice(part, chosen) for part in slices]
+    else:
+        _clean_slice(filled.slice(0, 1), chosen)  # makes tables and code once, before the threads ask for them
+        with ThreadPoolExecutor(threads) as pool:
+            done = list(pool.map(lambda part: _clean_slice(part, chosen), slices))
+    return pa.Table.from_batches(done).combine_chunks().to_batches()[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -26,37 +27,54 @@ def in_range(partition: str, first: str | None, last: str | None) -> bool:
     return (first is None or day >= first) and (last is None or day <= last)
 
 
+@dataclass(frozen=True)
+class Output:
+    """A dataset that a job commits, a partition a day; `order` sorts its rows, so that they do not hang on Spark."""
+
+    dataset: str
+    schema: pa.Schema
+    order: tuple[str, ...]
+
+
+#: Turns one day's rows into the tables of a job's outputs, in their order.
+Finish = Callable[[str, pa.Table], Sequence[pa.Table]]
+
+
 def committer(
-    lake_uri: str, dataset: str, schema: pa.Schema, order: list[str], marks: dict[str, str]
+    lake_uri: str, outputs: Sequence[Output], marks: dict[str, str], finish: Finish | None
 ) -> Callable[[tuple[pa.Scalar, ...], pa.Table], pa.Table]:
     """A function that commits one day's group of rows to the lake, sorted, in the executor that holds them.
 
     Args:
         lake_uri: the lake, reachable from every executor.
-        dataset: where the day goes.
-        schema: columns and types of the committed table.
-        order: sort keys that make the content independent of how Spark split the work.
+        outputs: where the day goes; the first one is counted.
         marks: watermark by day: the hash of the inputs it was made from.
+        finish: makes the outputs' tables of the day and its rows; without it the rows are the one output.
     """
 
     def commit(key: tuple[pa.Scalar, ...], rows: pa.Table) -> pa.Table:
         day = str(key[0].as_py())
-        table = rows.select(schema.names).cast(schema).sort_by([(name, "ascending") for name in order])
-        done = Lake(lake_uri).write(dataset, f"date={day}", table, watermark=marks[day])
-        return pa.table({"partition": [f"date={day}"], "rows": [done.rows], "changed": [done.changed]})
+        tables = finish(day, rows) if finish else [rows]
+        done = []
+        for output, found in zip(outputs, tables, strict=True):
+            table = found.select(output.schema.names).cast(output.schema)
+            table = table.sort_by([(name, "ascending") for name in output.order])
+            done.append(Lake(lake_uri).write(output.dataset, f"date={day}", table, watermark=marks[day]))
+        return pa.table({"partition": [f"date={day}"], "rows": [done[0].rows], "changed": [done[0].changed]})
 
     return commit
 
 
 def commit_days(
-    frame: DataFrame, lake: Lake, dataset: str, schema: pa.Schema, order: list[str], marks: dict[str, str]
+    frame: DataFrame, lake: Lake, outputs: Sequence[Output], marks: dict[str, str], finish: Finish | None = None
 ) -> dict[str, int]:
     """Commit a frame with a column `day`, a partition a day; returns counts. Days without a row become empty.
 
     Only the outcome (one small row a day) reaches the driver.
     """
-    commit = committer(lake.uri, dataset, schema, order, marks)
+    commit = committer(lake.uri, outputs, marks, finish)
     done = frame.groupBy("day").applyInArrow(commit, COMMITTED).collect()
     for day in set(marks) - {row["partition"].removeprefix("date=") for row in done}:
-        lake.write(dataset, f"date={day}", schema.empty_table(), watermark=marks[day])
+        for output in outputs:
+            lake.write(output.dataset, f"date={day}", output.schema.empty_table(), watermark=marks[day])
     return {"days": len(marks), "rows": sum(r["rows"] for r in done), "changed": sum(r["changed"] for r in done)}

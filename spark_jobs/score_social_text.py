@@ -24,7 +24,7 @@ from flashsale.lake import Lake, Manifest
 from flashsale.tables import SCORED_TEXTS
 from flashsale.text_serving import model_version
 from spark_jobs.model import load_model
-from spark_jobs.partitions import commit_days, in_range, inputs_hash
+from spark_jobs.partitions import Output, commit_days, in_range, inputs_hash
 from spark_jobs.session import build_session
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def run(
     texts = spark.read.parquet(*[lake.address(m) for m in inputs]).where("clean_text IS NOT NULL")
     slices = spark.sparkContext.defaultParallelism
     frame = score(texts, folder, slices)
-    return outcome | commit_days(frame, lake, dataset, SCORED_TEXTS, ["event_at", "event_id"], marks)
+    output = Output(dataset, SCORED_TEXTS, ("event_at", "event_id"))
+    return outcome | commit_days(frame, lake, [output], marks)
 
 
 def main() -> None:

@@ -40,6 +40,15 @@ def test_what_is_written_is_read_and_twice_is_once(lake: Lake, tmp_path: Path) -
     assert lake.read("raw/orders").equals(ROWS)
 
 
+def test_of_the_same_content_only_the_watermark_moves(lake: Lake) -> None:
+    lake.write("raw/orders", "date=2026-01-01", ROWS, watermark="one")
+    before = lake.manifest("raw/orders", "date=2026-01-01")
+    assert not lake.write("raw/orders", "date=2026-01-01", ROWS, watermark="two").changed
+    after = lake.manifest("raw/orders", "date=2026-01-01")
+    assert before is not None and after is not None and after.watermark == "two"
+    assert (after.file, after.content_hash, after.rows) == (before.file, before.content_hash, before.rows)
+
+
 def test_a_changed_partition_replaces_only_itself(lake: Lake) -> None:
     lake.write("raw/orders", "date=2026-01-01", ROWS)
     lake.write("raw/orders", "date=2026-01-02", ROWS)
