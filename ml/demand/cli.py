@@ -22,6 +22,16 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     corrected.add_argument("--in", dest="source", type=Path, help="hourly panel (Parquet) instead of the warehouse")
     corrected.add_argument("--out", type=Path, help="where the panel's daily demand goes")
     corrected.set_defaults(func=_unconstrain)
+    judged = commands.add_parser("backtest", help="forecast the last periods of any weekly or daily panel and judge it")
+    judged.add_argument(
+        "--panel", type=Path, required=True, help="Parquet or CSV: series_id, period_start, units, price"
+    )
+    judged.add_argument(
+        "--horizon", type=int, required=True, help="periods between the last sales known and a forecast"
+    )
+    judged.add_argument("--holdout", type=int, required=True, help="last periods that are forecast and judged")
+    judged.add_argument("--out", type=Path, required=True, help="folder of forecasts, metrics and plots")
+    judged.set_defaults(func=_backtest)
     train = commands.add_parser("train", help="fit, calibrate, backtest; --register hands it to review")
     train.add_argument("--register", action="store_true", help=f"log and register as {CANDIDATE}")
     train.add_argument("--without-text", action="store_true", help="leave the text features out")
@@ -46,6 +56,12 @@ def _unconstrain(args: argparse.Namespace) -> dict[str, Any]:
         "demand": round(float(frame["demand"].sum()), 1),
         "nothing_learnt": int((frame["method"] == "nothing_learnt").sum()),
     }
+
+
+def _backtest(args: argparse.Namespace) -> dict[str, Any]:
+    from ml.demand.series_report import backtest_file
+
+    return backtest_file(args.panel, args.out, args.horizon, args.holdout)
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""A weekly or daily panel as matrices of series x periods, checked; gaps are NaN.
+
+Columns: `series_id`, `period_start`, `units`, `price`, optionally `list_price` and `promo_type`, and further numeric
+columns that are known before the period (planned displays, holidays, the store's number).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+
+from flashsale.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NEEDED = ("series_id", "period_start", "units", "price")
+KNOWN = (*NEEDED, "list_price", "promo_type")
+NO_PROMO = "none"
+WEEK_DAYS = 5  # periods whose usual distance is at least so many days are weeks
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Matrices of shape (series, periods).
+
+    `units` and `price` are NaN where the series has no record; `promo` holds codes of `promo_names` (0: none);
+    `extra` maps further columns to matrices. `weekly` says how long a period is, `season` how many make a season.
+    """
+
+    series: npt.NDArray[np.object_]
+    periods: pd.DatetimeIndex
+    units: Floats
+    price: Floats
+    list_price: Floats
+    promo: Ints
+    promo_names: list[str]
+    extra: dict[str, Floats]
+    weekly: bool
+
+    @property
+    def season(self) -> int:
+        """Periods of a season: 52 weeks, or 7 days."""
+        return 52 if self.weekly else 7
+
+    @property
+    def there(self) -> Bools:
+        """Where a series has a record."""
+        return np.isfinite(self.units)
+
+
+def read_panel(path: Path) -> pd.DataFrame:
+    """A Parquet or CSV file; InputError where it cannot be read."""
+    if not path.is_file():
+        raise InputError(f"panel {path}", "there is no such file", "check --panel")
+    if path.suffix == ".csv":
+        return pd.read_csv(path)
+    frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()  # read_table may abort at exit, arrow#34314
+    return frame
+
+
+def build_panel(frame: pd.DataFrame) -> Panel:
+    """Matrices of a checked panel, in order of series and period.
+
+    Raises:
+        InputError: naming the field and the row of the first missing, negative or doubled value.
+    """
+    _check(frame)
+    frame = frame.assign(period_start=_moments(frame["period_start"]))
+    names, series = np.unique(frame["series_id"].astype(str).to_numpy(), return_inverse=True)
+    periods = pd.DatetimeIndex(np.unique(frame["period_start"].to_numpy()))
+    column = periods.get_indexer(pd.DatetimeIndex(frame["period_start"]))
+
+    def matrix(values: pd.Series) -> Floats:
+        out = np.full((len(names), len(periods)), np.nan)
+        out[series, column] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+        return out
+
+    promo, promo_names = np.zeros((len(names), len(periods)), dtype=np.int64), [NO_PROMO]
+    if "promo_type" in frame.columns:
+        labels = (
+            frame["promo_type"].fillna(NO_PROMO).astype(str).replace({"": NO_PROMO, "0": NO_PROMO, "None": NO_PROMO})
+        )
+        promo_names += sorted(set(labels) - {NO_PROMO})
+        promo[series, column] = labels.map({name: i for i, name in enumerate(promo_names)}).to_numpy()
+    listed = matrix(frame["list_price"]) if "list_price" in frame.columns else np.full(promo.shape, np.nan)
+    extra = {name: matrix(frame[name]) for name in extra_columns(frame)}
+    apart = np.median(np.diff(periods.to_numpy()).astype("timedelta64[D]").astype(int)) if len(periods) > 1 else 1
+    return Panel(
+        names.astype(object), periods, matrix(frame["units"]), matrix(frame["price"]), listed, promo, promo_names,
+        extra, bool(apart >= WEEK_DAYS),
+    )  # fmt: skip
+
+
+def extra_columns(frame: pd.DataFrame) -> list[str]:
+    """Further columns that are numeric or boolean, in order of their names."""
+    kinds = [c for c in frame.columns if c not in KNOWN and pd.api.types.is_numeric_dtype(frame[c])]
+    return sorted(str(c) for c in kinds)
+
+
+def _moments(values: pd.Series) -> pd.Series:
+    return pd.to_datetime(values, utc=True).dt.tz_localize(None)
+
+
+def _check(frame: pd.DataFrame) -> None:
+    for name in NEEDED:
+        if name not in frame.columns:
+            raise InputError("panel", "a column is missing", f"give {', '.join(NEEDED)}", field=name)
+    if frame.empty:
+        raise InputError("panel", "it holds no row", "give periods of sales")
+    units, price = (pd.to_numeric(frame[name], errors="coerce") for name in ("units", "price"))
+    faults = [
+        ("series_id", frame["series_id"].isna(), "is missing"),
+        ("period_start", frame["period_start"].isna(), "is missing"),
+        ("units", ~(units >= 0) | ~np.isfinite(units), "is missing, negative or no number"),
+        ("price", ~(price > 0) | ~np.isfinite(price), "is missing, not above zero or no number"),
+        ("period_start", frame.duplicated(["series_id", "period_start"]), "stands twice for one series"),
+    ]
+    if "list_price" in frame.columns:
+        listed = pd.to_numeric(frame["list_price"], errors="coerce")
+        faults.append(("list_price", (listed <= 0), "is not above zero"))
+    for name, bad, words in faults:
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy())[0])
+            raise InputError("panel", words, "correct the record", field=name, row=row)

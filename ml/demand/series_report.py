@@ -1,0 +1,148 @@
+"""What a panel's backtest says: metrics, plots and files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flashsale.settings import settings
+from ml.demand.series_backtest import MODELS, backtest
+from ml.demand.series_panel import Floats, build_panel, read_panel
+
+FORECASTS, METRICS, PICTURE = "forecasts.parquet", "metrics.json", "backtest.png"
+POINT = {"model": "p50"}  # the column judged by absolute error; the mean is judged by its sum
+
+
+def metrics_of(forecasts: pd.DataFrame) -> dict[str, Any]:
+    """Metrics of every model over all periods, those in promotion and the others.
+
+    `wape` is the sum of absolute errors over the sum of units (WMAPE), `bias` the sum of forecasts over that of units,
+    less 1 (of the model's mean), `coverage` the share of periods within p10 and p90, `pinball` the mean quantile loss.
+    """
+    promo = forecasts["promotion"].to_numpy(dtype=bool)
+    groups = {"all": np.ones(len(forecasts), dtype=bool), "promotion": promo, "plain": ~promo}
+    return {
+        name: {"rows": int(keep.sum()), **{model: _one(forecasts[keep], model) for model in MODELS}}
+        for name, keep in groups.items()
+        if keep.any()
+    }
+
+
+def _one(part: pd.DataFrame, model: str) -> dict[str, float]:
+    units = part["units"].to_numpy(dtype=np.float64)
+    total = max(float(units.sum()), 1e-9)
+    point = part[POINT.get(model, model)].to_numpy(dtype=np.float64)
+    mean = part["mean" if model == "model" else model].to_numpy(dtype=np.float64)
+    found = {"wape": float(np.abs(point - units).sum()) / total, "bias": float(mean.sum()) / total - 1.0}
+    if model == "model":
+        inside = (units >= np.floor(part["p10"])) & (units <= np.ceil(part["p90"]))
+        found |= {
+            "wape_of_mean": float(np.abs(mean - units).sum()) / total,
+            "bias_of_median": float(point.sum()) / total - 1.0,
+            "coverage": float(inside.mean()),
+        }
+        found |= {
+            f"pinball_{name}": pinball(units, part[name].to_numpy(dtype=np.float64), share)
+            for name, share in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
+        }
+    return {name: round(value, 6) for name, value in found.items()}
+
+
+def pinball(units: Floats, quantile: Floats, share: float) -> float:
+    """Mean quantile loss: share x shortfall, (1 - share) x excess."""
+    gap = units - quantile
+    return float(np.maximum(share * gap, (share - 1.0) * gap).mean())
+
+
+def backtest_file(source: Path, out: Path, horizon: int, holdout: int) -> dict[str, Any]:
+    """Backtest a panel's file and write `forecasts.parquet`, `metrics.json` and `backtest.png` into `out`.
+
+    Returns the metrics over all periods and in promotions. Each file appears whole or not at all.
+    """
+    frame = read_panel(source)
+    panel = build_panel(frame)
+    forecasts = backtest(panel, horizon, holdout, settings().seed)
+    found = {
+        "horizon": horizon,
+        "holdout": holdout,
+        "series": len(panel.series),
+        "period": "week" if panel.weekly else "day",
+        "first_period": str(forecasts["period_start"].min().date()),
+        "last_period": str(forecasts["period_start"].max().date()),
+        "further_columns": sorted(panel.extra),
+        **metrics_of(forecasts),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    _put(out / FORECASTS, lambda path: forecasts.to_parquet(path, index=False))
+    _put(out / PICTURE, lambda path: picture(forecasts, found, path))
+    text = json.dumps(found, indent=1, sort_keys=True) + "\n"
+    _put(out / METRICS, lambda path: path.write_text(text, encoding="utf-8"))
+    return {"out": str(out), "rows": len(forecasts), **{k: found[k] for k in ("all", "promotion") if k in found}}
+
+
+def _put(path: Path, write: Any) -> None:
+    staged = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(staged)
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def picture(forecasts: pd.DataFrame, found: dict[str, Any], path: Path) -> None:
+    """Four plots in one PNG: units by period, WAPE by model, coverage by size of forecast, forecast against units."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2)
+    _by_period(axes[0, 0], forecasts)
+    groups = [name for name in ("all", "promotion", "plain") if name in found]
+    for k, model in enumerate(MODELS):
+        places = np.arange(len(groups)) + 0.2 * (k - 1.5)
+        axes[0, 1].bar(places, [found[g][model]["wape"] for g in groups], 0.2, label=model.replace("_", " "))
+    axes[0, 1].set_xticks(np.arange(len(groups)), groups)
+    axes[0, 1].set(title="Absolute error over units (WMAPE)")
+    axes[0, 1].legend()
+    _coverage(axes[1, 0], forecasts)
+    _against(axes[1, 1], forecasts)
+    figure.savefig(path, dpi=90, format="png", metadata={"Software": None})
+
+
+def _by_period(axis: Any, forecasts: pd.DataFrame) -> None:
+    sums = forecasts.groupby("period_start")[["units", "mean", "linear", "seasonal_naive"]].sum()
+    for name, style in (("units", "k-"), ("mean", "C0-"), ("linear", "C1--"), ("seasonal_naive", "C2:")):
+        axis.plot(sums.index, sums[name], style, label=name.replace("_", " "))
+    axis.set(title="Units of all series by period", ylim=(0, None))
+    axis.tick_params(axis="x", rotation=30)
+    axis.legend()
+
+
+def _coverage(axis: Any, forecasts: pd.DataFrame) -> None:
+    """Share within p10 and p90 by tenth of the forecast's size, apart for promotions."""
+    inside = (forecasts["units"] >= np.floor(forecasts["p10"])) & (forecasts["units"] <= np.ceil(forecasts["p90"]))
+    tenth = pd.qcut(forecasts["p50"].rank(method="first"), min(10, len(forecasts)), labels=False)
+    for flag, name in ((False, "plain"), (True, "promotion")):
+        own = forecasts["promotion"].to_numpy(dtype=bool) == flag
+        if own.any():
+            share = inside[own].groupby(tenth[own]).mean()
+            axis.plot(share.index + 1, share.to_numpy(), "o-", label=name)
+    axis.axhline(0.8, color="k", linewidth=0.8)
+    axis.set(title="Share within p10 and p90 (80 % asked)", xlabel="tenth by size of forecast", ylim=(0, 1))
+    axis.legend()
+
+
+def _against(axis: Any, forecasts: pd.DataFrame) -> None:
+    promo = forecasts["promotion"].to_numpy(dtype=bool)
+    for keep, name in ((~promo, "plain"), (promo, "promotion")):
+        axis.plot(forecasts["mean"][keep] + 1, forecasts["units"][keep] + 1, ".", markersize=2, label=name, alpha=0.4)
+    most = float(max(forecasts["mean"].max(), forecasts["units"].max())) + 1
+    axis.plot([1, most], [1, most], "k-", linewidth=0.8)
+    axis.set(title="Mean forecast and units, each + 1", xscale="log", yscale="log", xlabel="forecast", ylabel="units")
+    axis.legend()
