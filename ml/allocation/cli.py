@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from flashsale.settings import settings
@@ -18,8 +19,15 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     plan = commands.add_parser("plan", help="units, prices, promotions and hours for a stored sale request")
     plan.add_argument("--request-id", required=True)
     plan.add_argument("--without-text", action="store_true", help="plan on the model without text features")
-    plan.add_argument("--model", help="registered demand model instead of the champion")
+    plan.add_argument("--model", help="registered demand model or model folder instead of the champion")
+    plan.add_argument("--keep", type=Path, help="also keep what the plan was solved from here (must not exist)")
     plan.set_defaults(func=_plan)
+    change = commands.add_parser("what-if", help="a stored plan under a changed request, beside itself; stores nothing")
+    whose = change.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--plan-id", help="a plan of the lake, solved again on the warehouse as it is now")
+    whose.add_argument("--inputs", type=Path, help="folder that `plan --keep` wrote")
+    change.add_argument("--set", dest="settings", action="append", required=True, metavar="PATH=VALUE")
+    change.set_defaults(func=_what_if)
     decide = commands.add_parser("decide", help="record a planner's decision")
     decide.add_argument("--plan-id", required=True)
     decide.add_argument("--decision", required=True, choices=DECISIONS)
@@ -65,6 +73,8 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
         store.write_plan(plan_id, rows)
     answer = _answer(plan_id, status or store.PROPOSED, rows, chosen, inputs, profits)
     store.write_summary(plan_id, answer)
+    if args.keep:
+        store.keep_inputs(args.keep, sources, plan_id, plain=args.without_text)
     return answer
 
 
@@ -98,6 +108,14 @@ def _answer(plan_id: str, status: str, rows: Any, chosen: Any, inputs: Any, prof
         },
         "unlawful_prices_left_out": len(inputs.ladder.dropped),
     }
+
+
+def _what_if(args: argparse.Namespace) -> dict[str, Any]:
+    from ml.allocation import keep, store
+    from ml.allocation.whatif import what_if
+
+    kept = keep.read(args.inputs) if args.inputs else store.kept_again(args.plan_id)
+    return what_if(kept, args.settings)
 
 
 def _decide(args: argparse.Namespace) -> dict[str, Any]:

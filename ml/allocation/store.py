@@ -6,8 +6,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -18,6 +20,7 @@ from flashsale.lake import Commit, Lake
 from flashsale.reference_prices import reference_prices
 from flashsale.request import SaleRequest, load_request
 from flashsale.settings import settings
+from ml.allocation import keep
 from ml.allocation.audit import audit_plan
 from ml.allocation.ladder import check_known, lawful_ladder
 from ml.allocation.plan import Inputs
@@ -66,7 +69,8 @@ def gather(request_id: str, model_uri: str | None = None) -> Sources:
 
     Args:
         request_id: a stored request.
-        model_uri: demand model to use; by default the champion, or a fit on the spot where there is none.
+        model_uri: demand model to use, a folder or a registered one; by default the champion, or a fit on the spot
+            where there is none.
     """
     request = stored_request(request_id)
     check_known(request, _names("dim_products", "sku_id"), _names("dim_regions", "region_id"))
@@ -89,21 +93,30 @@ def past_lifts(learnt: pd.DataFrame) -> pd.DataFrame:
 
 def load_models(learnt: pd.DataFrame, digest: str, model_uri: str | None) -> Models:
     """The champion (or the given model) and its twin, which is fitted on the spot with or without text."""
-    from ml import registry
-
-    found = registry.resolve(model_uri) if model_uri else registry.champion(NAME)
     data = level.training_set(learnt, learnt["demand"].to_numpy(dtype=float))
     known: dict[bool, hd.LevelHeads] = {}
     labels: dict[bool, str] = {}
+    found = _given_model(model_uri)
     if found is not None:
-        heads = hd.load(registry.fetch(found.uri) / "artifacts" / "model")
+        heads, label = found
         text = bool(heads.notes.get("with_text", True))
-        known[text], labels[text] = heads, found.label
+        known[text], labels[text] = heads, label
     for text in (True, False):
         if text not in known:
             known[text] = level.fit(data, with_text=text, seed=settings().seed)
             labels[text] = f"unregistered-{'text' if text else 'plain'}-{digest[:8]}"
     return Models(known[True], known[False], labels)
+
+
+def _given_model(model_uri: str | None) -> tuple[hd.LevelHeads, str] | None:
+    """A model folder, a registered version or the champion, with its label; None where there is no champion."""
+    if model_uri and Path(model_uri).is_dir():
+        digest = hashlib.sha256((Path(model_uri) / hd.MANIFEST).read_bytes()).hexdigest()
+        return hd.load(Path(model_uri)), f"local-{digest[:12]}"
+    from ml import registry
+
+    found = registry.resolve(model_uri) if model_uri else registry.champion(NAME)
+    return None if found is None else (hd.load(registry.fetch(found.uri) / "artifacts" / "model"), found.label)
 
 
 def shipping_costs() -> dict[str, float]:
@@ -143,6 +156,33 @@ def write_summary(plan_id: str, answer: dict[str, Any]) -> Commit:
     row = {**answer, "shadow_prices": json.dumps(answer["shadow_prices"], sort_keys=True)}
     table = pa.Table.from_pylist([{name: row[name] for name in ALLOCATION_PLANS.names}], schema=ALLOCATION_PLANS)
     return lake().write(SUMMARIES, f"plan_id={plan_id}", table)
+
+
+def keep_inputs(folder: Path, sources: Sources, plan_id: str, *, plain: bool) -> None:
+    """Write what a plan was solved from as a folder (see `ml.allocation.keep`)."""
+    facts = _facts(sources, plan_id, plain)
+    keep.save(folder, sources.inputs, sources.models.with_text, sources.models.without_text, facts)
+
+
+def kept_again(plan_id: str) -> keep.Kept:
+    """A stored plan's inputs, gathered anew with the model it was made by; InputError where they have changed since."""
+    first = read_plan(plan_id).iloc[0]
+    plain = pd.isna(first["text_model_version"]) and "-plain-" in plan_id
+    sources = gather(str(first["request_id"]))
+    if sources.data_hash != first["data_hash"]:
+        problem = "its data or demand model have changed since: it cannot be solved again as it was"
+        raise InputError(f"plan {plan_id}", problem, "plan the request again, then ask about the new plan")
+    return keep.Kept(
+        sources.inputs, sources.models.with_text, sources.models.without_text, _facts(sources, plan_id, plain)
+    )
+
+
+def _facts(sources: Sources, plan_id: str, plain: bool) -> dict[str, Any]:
+    prices = {
+        sku: [listed, lowest if np.isfinite(lowest) else None]
+        for sku, (listed, lowest) in reference_prices(sources.inputs.request).items()
+    }
+    return {"plan_id": plan_id, "plain": plain, "seed": settings().seed, "prices": prices}
 
 
 def _decimals(prices: pd.Series) -> list[Any]:

@@ -74,19 +74,25 @@ def past_lifts(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 def _lags(rows: pd.DataFrame, cutoffs: pd.Series, history: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Last and mean lift of each row's group before its cutoff, by running sums in order of time."""
     past = history.sort_values("ends_at", kind="stable").reset_index(drop=True)
-    wanted = rows[keys].astype(str).agg("|".join, axis=1) if keys else pd.Series("", index=rows.index)
-    groups = past[keys].astype(str).agg("|".join, axis=1) if keys else pd.Series("", index=past.index)
-    out = pd.DataFrame({"last": np.nan, "mean": np.nan}, index=rows.index)
-    for name, index in groups.groupby(groups).groups.items():
-        mine = wanted[wanted == name].index
-        lift = past.loc[index, "lift"].to_numpy(dtype=np.float64)
-        ends = pd.to_datetime(past.loc[index, "ends_at"], utc=True).astype("int64").to_numpy()
-        count = np.searchsorted(ends, cutoffs[mine].astype("int64").to_numpy(), side="right")
-        sums = np.append(0.0, np.cumsum(lift))
-        seen = count > 0
-        out.loc[mine, "mean"] = np.where(seen, sums[count] / np.maximum(count, 1), np.nan)
-        out.loc[mine, "last"] = np.where(seen, lift[np.maximum(count - 1, 0)], np.nan)
-    return out
+    whole = pd.concat([past[keys], rows[keys]], ignore_index=True).astype(str)
+    code = whole.groupby(keys, sort=False).ngroup().to_numpy() if keys else np.zeros(len(whole), dtype=np.int64)
+    old, new = code[: len(past)], code[len(past) :]
+    order = np.argsort(old, kind="stable")  # by group, and in order of time within it
+    lift, ends = past["lift"].to_numpy(dtype=np.float64)[order], _microseconds(past["ends_at"])[order]
+    moments, when = np.unique(ends, return_inverse=True)
+    place = old[order] * (len(moments) + 1) + when
+    first = np.searchsorted(place, new * (len(moments) + 1), side="left")
+    until = np.searchsorted(moments, _microseconds(cutoffs), side="right")
+    last = np.searchsorted(place, new * (len(moments) + 1) + until, side="left")
+    count, sums = last - first, np.append(0.0, np.cumsum(lift))
+    seen = count > 0
+    newest = np.append(lift, np.nan)[np.where(seen, last - 1, len(lift))]
+    mean = np.where(seen, (sums[last] - sums[first]) / np.maximum(count, 1), np.nan)
+    return pd.DataFrame({"last": newest, "mean": mean}, index=rows.index)
+
+
+def _microseconds(moments: pd.Series) -> npt.NDArray[np.int64]:
+    return np.asarray(pd.to_datetime(moments, utc=True).astype("datetime64[us, UTC]").astype("int64"), dtype=np.int64)
 
 
 def design(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
