@@ -1,11 +1,12 @@
 """Scoring sentences: our served model beside a transformers pipeline and a length-sorted ONNX-int8 session.
 
-    python benchmarks/inference.py [--quick] [--model FOLDER]
+    python benchmarks/inference.py [--quick] [--model FOLDER] [--small FOLDER]
 
 The same fine-tuned weights on every side, the first 400 frozen test sentences without duplicates, two threads,
 tokenisation counted. The pipeline runs as its page shows it (float32, batches of 32, texts in the order given). The
 ONNX side is tuned: BERT's fusions, dynamic int8 by channel, texts sorted by length into batches of a token budget.
-Macro-F1 of each is printed.
+Macro-F1 of each is printed. With `--small`, a model that was taught by the first, both as they are served: its speed on
+the same sentences, and macro-F1 of both on all frozen test sentences.
 """
 
 from __future__ import annotations
@@ -166,6 +167,7 @@ def main() -> None:
 
     arguments = parser(__doc__ or "")
     arguments.add_argument("--model", help="a model folder or registry name; default: the champion")
+    arguments.add_argument("--small", type=Path, help="folder of a smaller model that the first one taught")
     args = arguments.parse_args()
     torch.set_num_threads(THREADS)
     folder, label = locate(args.model)
@@ -189,6 +191,14 @@ def main() -> None:
                 print(f"  ours is {theirs - mine:.4f} below it", flush=True)
             results.append(compare(name, served, peer, rounds=rounds, same=None, work=len(texts), unit="sentences/s"))
             write("inference", results, quick=args.quick)  # a long run keeps what it has measured
+        if args.small:
+            small = ours_side(args.small, texts, "auto")
+            all_test = load_examples("test")[: len(texts) if args.quick else None]
+            for name, place in (("full, all test sentences", folder), ("small, all test sentences", args.small)):
+                quality(name, all_test, ours_side(place, [e.text for e in all_test], "auto")())
+            speed = {"work": len(texts), "unit": "sentences/s", "rounds": rounds, "same": None}
+            results.append(compare("small_vs_full", small, served, **speed))
+            write("inference", results, quick=args.quick)
 
 
 if __name__ == "__main__":

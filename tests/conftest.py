@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,11 +58,19 @@ def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_home() -> Iterator[Path]:
+    """A folder outside pytest's own: as root, PostgreSQL runs as another user, whom a second pytest locks out of that."""
+    with tempfile.TemporaryDirectory(prefix="flashsale-test-", ignore_cleanup_errors=True) as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture(scope="session")
+def postgres(server_home: Path) -> Iterator[str]:
     """A real PostgreSQL server of its own; the address of its maintenance database."""
     from flashsale.local import database
 
-    folder = tmp_path_factory.mktemp("pg")
+    folder = server_home / "pg"
     address = database.start(folder)["airflow"].rsplit("/airflow", 1)
     yield "/postgres".join(address)
     database.stop(folder)

@@ -74,10 +74,13 @@ class Encoder:
         self.norm = take("embeddings.LayerNorm")
         self.prefix = weights[PREFIX].to(device, dtype) if PREFIX in weights else None
         self.layers: list[tuple[Any, ...]] = []
+        narrow = not whole_bytes()
         for depth in range(int(config["num_hidden_layers"])):
             at = f"encoder.layer.{depth}"
             names = [f"{at}.{product}" for product in PRODUCTS]
-            products: list[Any] = [_product(take(name)) if plan is None else Int8(plan, name, dtype) for name in names]
+            products: list[Any] = [
+                _product(take(name)) if plan is None else Int8(plan, name, dtype, narrow=narrow) for name in names
+            ]
             beside = None
             if plan is not None:
                 products[2].emit(products[3])
@@ -138,14 +141,22 @@ class Int8:
     The input is divided by a vector (its channels' typical sizes, Xiao et al. 2023, SmoothQuant; the weights hold the
     other half), rounded to unsigned bytes around `zero`, and multiplied; sums are kept in 32 bits. The few inner
     channels with outlying values are computed beside it in floats (Dettmers et al. 2022).
+
+    With `narrow` inputs have seven bits: a processor without VNNI adds two products in 16 bits, where two of eight bits
+    overflow without a word.
     """
 
-    def __init__(self, plan: Tensors, name: str, dtype: torch.dtype) -> None:
+    def __init__(self, plan: Tensors, name: str, dtype: torch.dtype, *, narrow: bool = False) -> None:
         self.weight = torch.ops.onednn.qlinear_prepack(plan[f"{name}.weight"], None)
         self.scale, self.bias = plan[f"{name}.scale"], plan[f"{name}.bias"]
         self.zeros = torch.zeros(len(self.scale), dtype=torch.int64)
         self.step, self.zero = float(plan[f"{name}.step"]), int(plan[f"{name}.zero"])
-        self.inverse, self.middle = plan[f"{name}.inverse"], plan[f"{name}.zero"].float() + 0.5  # cut off = rounded
+        self.inverse, self.most = plan[f"{name}.inverse"], 255
+        if narrow:
+            coarser = 127 / 63 if self.zero == 128 else 255 / 127
+            self.inverse, self.most = self.inverse / coarser, 127
+            self.step, self.zero = self.step * coarser, 64 if self.zero == 128 else round(self.zero / coarser)
+        self.middle = torch.tensor(self.zero + 0.5)  # cut off = rounded
         self.given: tuple[Any, ...] = (1.0, 0, dtype, "none", [], "")
 
     def emit(self, following: Int8) -> None:
@@ -154,7 +165,7 @@ class Int8:
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         if states.dtype != torch.uint8:
-            states = torch.addcmul(self.middle, states.float(), self.inverse).clamp_(0, 255).to(torch.uint8)
+            states = torch.addcmul(self.middle, states.float(), self.inverse).clamp_(0, self.most).to(torch.uint8)
         return torch.ops.onednn.qlinear_pointwise(
             states, self.step, self.zero, self.weight, self.scale, self.zeros, self.bias, *self.given
         )
@@ -202,8 +213,13 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def fast_int8(device: torch.device) -> bool:
-    """Whether 8-bit integers pay: on a CPU that multiplies them in one instruction."""
-    return device.type == "cpu" and _processor_has("avx512_vnni", "avx_vnni", "amx_int8")
+    """Whether 8-bit integers pay: on a CPU that multiplies them faster than floats, be it in several instructions."""
+    return device.type == "cpu" and (whole_bytes() or _processor_has("avx2"))
+
+
+def whole_bytes() -> bool:
+    """Whether the CPU multiplies and adds whole bytes in one instruction."""
+    return _processor_has("avx512_vnni", "avx_vnni", "amx_int8")
 
 
 def _processor_has(*flags: str) -> bool:

@@ -36,9 +36,9 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def stack(small_shop: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # noqa: F811
+def stack(small_shop: Path, tiny_base: Path, server_home: Path) -> Iterator[Stack]:  # noqa: F811
     """Airflow's four parts, MLflow and PostgreSQL; the source is the small shop's folder."""
-    home = tmp_path_factory.mktemp("stack")
+    home = server_home / "stack"
     extra = {
         "FLASHSALE_SOURCE": str(small_shop),
         "FLASHSALE_TASK_RETRIES": "0",

@@ -54,12 +54,15 @@ def test_altered_bytes_are_refused(folder: Path) -> None:
         Scorer(folder, precision="int8")
 
 
-def test_a_product_of_bytes_is_near_the_product(folder: Path) -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_product_of_bytes_is_near_the_product(narrow: bool) -> None:
     """Outlying channels, which plain rounding would drown the others under."""
+    if not narrow and not scorer.whole_bytes():
+        pytest.skip("this processor adds whole bytes in 16 bits, which overflow")
     generator = torch.Generator().manual_seed(3)
     weight, bias = torch.randn(16, 32, generator=generator), torch.randn(16, generator=generator)
     given = torch.randn(200, 32, generator=generator) * torch.cat([torch.full((2,), 40.0), torch.ones(30)])
     parts = quantize(weight, bias, given.abs().amax(0))
-    product = scorer.Int8({f"p.{name}": value for name, value in parts.items()}, "p", torch.float32)
+    product = scorer.Int8({f"p.{name}": value for name, value in parts.items()}, "p", torch.float32, narrow=narrow)
     wanted = given @ weight.T + bias
-    assert (product(given) - wanted).abs().mean() < 0.02 * wanted.abs().mean()
+    assert (product(given) - wanted).abs().mean() < (0.03 if narrow else 0.02) * wanted.abs().mean()
