@@ -53,9 +53,7 @@ def explain_cell(plan: str, sku: str, region: str) -> dict[str, Any]:
     row = table.filter(pc.and_(pc.equal(table["sku_id"], sku), pc.equal(table["region_id"], region))).to_pylist()[0]
     whole = _limits(plan)
     words = [str(row["explanation"])]
-    if row["binding_constraints"]:
-        words.append(f"Limits that bind here: {row['binding_constraints'].replace(',', ', ')}.")
-    words += [f"In the whole plan one more of {name} is worth {price:g}." for name, price in whole.items()]
+    words += [f"In the whole plan one more {_unit_of(name)} is worth {price:.2f}." for name, price in whole.items()]
     print(" ".join(words), file=sys.stderr, flush=True)
     shown = ("plan_id", "sku_id", "region_id", "allocate_units", "expected_sales", "expected_margin", "shadow_price")
     return {
@@ -74,6 +72,12 @@ def _limits(plan: str) -> dict[str, float]:
         return {}
     found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["plan"]["shadow_prices"]
     return found
+
+
+def _unit_of(limit: str) -> str:
+    """A unit of a limit that the whole plan shares, in words."""
+    kind, _, place = limit.partition(":")
+    return f"unit of space in {place}" if kind == "space" else f"unit of money in the {kind.replace('_', ' ')}"
 
 
 def what_if(plan: str, changes: list[str]) -> dict[str, Any]:

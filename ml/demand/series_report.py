@@ -40,17 +40,24 @@ def _one(part: pd.DataFrame, model: str) -> dict[str, float]:
     mean = part["mean" if model == "model" else model].to_numpy(dtype=np.float64)
     found = {"wape": float(np.abs(point - units).sum()) / total, "bias": float(mean.sum()) / total - 1.0}
     if model == "model":
-        inside = (units >= np.floor(part["p10"])) & (units <= np.ceil(part["p90"]))
         found |= {
             "wape_of_mean": float(np.abs(mean - units).sum()) / total,
             "bias_of_median": float(point.sum()) / total - 1.0,
-            "coverage": float(inside.mean()),
+            "coverage": float(covered(part).mean()),
         }
         found |= {
             f"pinball_{name}": pinball(units, part[name].to_numpy(dtype=np.float64), share)
             for name, share in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
         }
     return {name: round(value, 6) for name, value in found.items()}
+
+
+def covered(forecasts: pd.DataFrame) -> pd.Series:
+    """Whether each period's units lie within p10 and p90; in a panel of counts the bounds are whole units too."""
+    units, low, high = forecasts["units"], forecasts["p10"], forecasts["p90"]
+    if (units == units.round()).all():
+        low, high = np.floor(low), np.ceil(high)
+    return (units >= low) & (units <= high)
 
 
 def pinball(units: Floats, quantile: Floats, share: float) -> float:
@@ -126,7 +133,7 @@ def _by_period(axis: Any, forecasts: pd.DataFrame) -> None:
 
 def _coverage(axis: Any, forecasts: pd.DataFrame) -> None:
     """Share within p10 and p90 by tenth of the forecast's size, apart for promotions."""
-    inside = (forecasts["units"] >= np.floor(forecasts["p10"])) & (forecasts["units"] <= np.ceil(forecasts["p90"]))
+    inside = covered(forecasts)
     tenth = pd.qcut(forecasts["p50"].rank(method="first"), min(10, len(forecasts)), labels=False)
     for flag, name in ((False, "plain"), (True, "promotion")):
         own = forecasts["promotion"].to_numpy(dtype=bool) == flag

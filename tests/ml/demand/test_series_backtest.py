@@ -15,7 +15,7 @@ from flashsale.settings import settings
 from ml.demand.series_backtest import backtest, blocks
 from ml.demand.series_features import build_design, trailing_mean
 from ml.demand.series_panel import build_panel
-from ml.demand.series_report import backtest_file, metrics_of, pinball
+from ml.demand.series_report import backtest_file, covered, metrics_of, pinball
 
 HORIZON, HOLDOUT = 4, 12
 
@@ -134,6 +134,12 @@ def test_daily_panel_with_gaps_and_without_promotions() -> None:
     found = metrics_of(backtest(build_panel(frame), 7, 28, seed=1))
     assert "promotion" not in found
     assert found["all"]["model"]["wape"] < found["all"]["naive"]["wape"]
+
+
+def test_bounds_of_counts_are_whole_and_those_of_scaled_units_are_not() -> None:
+    frame = pd.DataFrame({"units": [1.0, 3.0], "p10": [1.2, 1.0], "p90": [2.0, 2.6]})
+    assert covered(frame).tolist() == [True, True]
+    assert covered(frame / 10.0).tolist() == [False, False]
 
 
 def test_pinball_is_the_quantile_loss() -> None:
