@@ -26,8 +26,9 @@ IDENTIFIERS_FILE = Path(__file__).with_name("identifiers.yaml")
 class Rule:
     """One replacement; `mask` names the kind of identifier it hides, None where it hides none.
 
-    A text that the pattern matches holds one of `needs` in lower case (none: no such literal) and a span with at least
-    `digits` digits: a quick look at the text rules most rules out. `check` names a test that a match must pass beside.
+    A text that the pattern matches holds one of `needs` and one of `also` in lower case (empty: no such literal) and a
+    span with at least `digits` digits: a quick look at the text rules most rules out. `check` names a test that a match
+    must pass beside.
     """
 
     name: str
@@ -38,10 +39,12 @@ class Rule:
     needs: tuple[str, ...] = ()
     digits: int = 0
     check: str | None = None
+    also: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], parts: Mapping[str, str] | None = None) -> Rule:
-        """A rule as it stands in a table: name, pattern, with, mask, example {in, out}, needs, digits, check.
+        """A rule as it stands in a table: name, pattern, with, mask, example {in, out}, needs, also,
+        digits, check.
 
         `{{name}}` in a pattern stands for the part of that name.
         """
@@ -51,9 +54,16 @@ class Rule:
         if raw.get("check") not in (None, *CHECKS):
             raise InputError(f"rule {raw['name']}", f"unknown check {raw['check']}", f"use one of {', '.join(CHECKS)}")
         example = raw["example"]["in"], raw["example"]["out"]
-        needs = tuple(raw.get("needs", ()))
         return cls(
-            raw["name"], pattern, raw["with"], raw.get("mask"), example, needs, raw.get("digits", 0), raw.get("check")
+            raw["name"],
+            pattern,
+            raw["with"],
+            raw.get("mask"),
+            example,
+            tuple(raw.get("needs", ())),
+            raw.get("digits", 0),
+            raw.get("check"),
+            tuple(raw.get("also", ())),
         )
 
 

@@ -29,8 +29,22 @@ def as_strings(ends: NDArray[np.int64], data: NDArray[np.uint8]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(ends) - 1, [None, offsets, pa.py_buffer(data)])
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
+    joined = column.combine_chunks()
+    return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
+
+
 def put(texts: pa.Array, rows: NDArray[np.int64], new: pa.Array) -> pa.Array:
     """`texts` with `new` in the given rows (ascending)."""
     mask = np.zeros(len(texts), bool)
     mask[rows] = True
     return pc.replace_with_mask(texts, pa.array(mask), new)
+
+
+def only(values: pa.Array, kept: NDArray[np.bool_]) -> pa.Array:
+    """A string array without nulls or offset whose values are null where `kept` is False; nothing is copied."""
+    if kept.all():
+        return values
+    bits = pa.py_buffer(np.packbits(kept, bitorder="little"))
+    return pa.Array.from_buffers(values.type, len(values), [bits, *values.buffers()[1:]])

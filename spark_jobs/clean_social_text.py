@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `spark-submit` starts the file outside its package
 
 from flashsale.lake import Lake, Manifest
-from spark_jobs.cleaning import SLICE, clean_texts, rules_text
+from spark_jobs.cleaning import SLICE, Options, clean_texts, rules_text
 from spark_jobs.duplicates import (
     AUTHORS,
     AUTHORS_DATASET,
@@ -107,9 +107,10 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _clean_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in _gathered(batches):
         kept = [name for name in batch.schema.names if name != "text"]
-        cleaned = clean_texts(batch.column("text"))
-        columns = [batch.column(n) for n in kept] + list(cleaned.columns)
-        yield pa.RecordBatch.from_arrays(columns, names=[*kept, *cleaned.schema.names])
+        # the text model reads an emoji better than its name (see the table of rules)
+        cleaned = clean_texts(batch.column("text"), Options(keep_emoji=True))
+        columns = [batch.column(n) for n in kept] + cleaned.combine_chunks().columns
+        yield from pa.table(columns, [*kept, *cleaned.column_names]).to_batches()
 
 
 def clean(texts: DataFrame) -> DataFrame:

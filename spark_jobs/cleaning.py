@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 
 from flashsale.identifiers import IDENTIFIERS_FILE, Rule, identifiers, replace
 from spark_jobs import kernels
-from spark_jobs.arrow import as_strings, buffers, put
+from spark_jobs.arrow import as_strings, buffers, only, put
 from spark_jobs.characters import WINDOWS, characters
 from spark_jobs.gates import candidates, may_match
 from spark_jobs.languages import languages
+from spark_jobs.rows import Rows
 
 MAX_CHARACTERS = 5000
 RULES_FILE = Path(__file__).with_name("cleaning_rules.yaml")
 #: Rows cleaned at once: enough to drown the cost of making ready every pattern.
-SLICE = 65_536
+SLICE = 131_072
 #: A text that was escaped more often keeps its last entities.
 _ROUNDS = 3
 
@@ -98,23 +99,11 @@ def _simplifier() -> Any:
     return opencc.OpenCC("t2s")
 
 
-def _pass(texts: pa.Array, options: Options, *, again: bool = False) -> tuple[pa.Array, NDArray[np.uint8]]:
-    """One run of `kernels.normalise`; `again` tidies what was normalised and cut since: entities are left alone."""
+def _pass(texts: pa.Array, options: Options) -> tuple[pa.Array, NDArray[np.uint8]]:
+    """One run of `kernels.normalise`."""
     c = characters()
-    hashes = c.entity_hashes[:0] if again else c.entity_hashes
-    ends, data, flags = kernels.normalise(
-        *buffers(texts),
-        c.kind,
-        c.start,
-        c.size,
-        c.chars,
-        c.flags,
-        hashes,
-        c.entity_chars,
-        WINDOWS,
-        not options.keep_emoji,
-        10**9 if again else MAX_CHARACTERS,
-    )
+    tables = c.kind, c.start, c.size, c.chars, c.flags, c.entity_hashes, c.entity_chars, WINDOWS
+    ends, data, flags = kernels.normalise(*buffers(texts), *tables, not options.keep_emoji, MAX_CHARACTERS)
     return as_strings(ends, data), flags
 
 
@@ -142,34 +131,31 @@ def normalise(texts: pa.Array, options: Options) -> tuple[pa.Array, NDArray[np.u
     return now, flags
 
 
-def mask(texts: pa.Array) -> tuple[pa.Array, NDArray[np.bool_], NDArray[np.int64]]:
-    """Texts after the patterns of the table, what was masked in each (rows x kinds), and the rows that changed."""
+def mask(texts: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """Texts after the patterns of the table, tidied, and what was masked in each (rows x kinds)."""
     found = np.zeros((len(texts), len(kinds())), bool)
+    touched = np.zeros(len(texts), bool)
     every = rules()
     bits, digits = candidates(every, *buffers(texts))
-    some = np.zeros(len(texts), bool)
-    for index in range(len(every)):
-        some |= may_match(every, index, bits, digits)
-    rows = np.flatnonzero(some)  # from here on only texts that some pattern may match
-    now, bits, digits = texts.take(pa.array(rows)), bits[rows], digits[rows]
-    touched = np.zeros(len(rows), bool)
+    now = Rows(texts)
     for index, rule in enumerate(every):
         asked = np.flatnonzero(may_match(every, index, bits, digits))
         if len(asked) == 0:
             continue
-        before = now.take(pa.array(asked))
+        before = now.take(asked)
         after = replace(before, rule)
-        differs = pc.not_equal(before, after).to_numpy(zero_copy_only=False)
-        if not differs.any():
+        differs = pc.not_equal(before, after)
+        hit = asked[differs.to_numpy(zero_copy_only=False)]
+        if len(hit) == 0:
             continue
-        hit, new = asked[differs], after.filter(pa.array(differs))
-        now = put(now, hit, new)
+        new = after.filter(differs)
+        now.put(hit, new)
         touched[hit] = True
         if rule.mask:
-            found[rows[hit], kinds().index(rule.mask)] = True
-        bits[hit], digits[hit] = candidates(every, *buffers(new))  # what was cut may have brought parts together
-    changed = np.flatnonzero(touched)
-    return put(texts, rows, now) if len(changed) else texts, found, rows[changed]
+            found[hit, kinds().index(rule.mask)] = True
+        else:  # what was cut may have brought parts together; a mask keeps them apart
+            bits[hit], digits[hit] = candidates(every, *buffers(new))
+    return now.tidied(touched), found
 
 
 def _masked(found: NDArray[np.bool_]) -> pa.Array:
@@ -189,25 +175,22 @@ def _reasons(flags: NDArray[np.uint8], texts: pa.Array) -> pa.Array:
 
 def _clean_slice(texts: pa.Array, options: Options) -> pa.RecordBatch:
     normal, flags = normalise(texts, options)
-    now, found, changed = mask(normal)
-    if len(changed):
-        now = put(now, changed, _pass(now.take(pa.array(changed)), options, again=True)[0])
+    now, found = mask(normal)
     reason = _reasons(flags, now)
-    kept = pc.is_null(reason)
+    kept = pc.is_null(reason).to_numpy(zero_copy_only=False)
     spoken, sentences = languages(*buffers(now))
-    none = pa.scalar(None, pa.string())
     columns = [
-        pc.if_else(kept, now, none) if reason.null_count < len(reason) else now,
-        pc.if_else(kept, spoken, none),
+        only(now, kept),
+        only(spoken, kept),
         _masked(found),
-        pa.array(sentences),
+        pa.array(np.where(kept, sentences, 0).astype(np.int32)),
         reason,
     ]
     return pa.RecordBatch.from_arrays(columns, schema=CLEANED)
 
 
-def clean_texts(texts: pa.Array, options: Options | None = None, *, threads: int = 1) -> pa.RecordBatch:
-    """Clean a batch of texts (string or binary); same rows, same order, columns of `CLEANED`.
+def clean_texts(texts: pa.Array, options: Options | None = None, *, threads: int = 1) -> pa.Table:
+    """Clean an array of texts (string or binary); same rows, same order, columns of `CLEANED`.
 
     A text that is missing, empty after cleaning, longer than `MAX_CHARACTERS`, no UTF-8 or with a NUL in it has a
     reason instead of a clean text. With several threads slices are cleaned side by side.
@@ -216,12 +199,10 @@ def clean_texts(texts: pa.Array, options: Options | None = None, *, threads: int
     # a null has bytes of no meaning under it
     filled = texts.fill_null("" if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type) else b"")
     slices = [filled.slice(at, SLICE) for at in range(0, len(filled), SLICE)]
-    if len(slices) <= 1:
-        return _clean_slice(filled, chosen)
-    if threads == 1:
+    if len(slices) <= 1 or threads == 1:
         done = [_clean_slice(part, chosen) for part in slices]
     else:
         _clean_slice(filled.slice(0, 1), chosen)  # makes tables and code once, before the threads ask for them
         with ThreadPoolExecutor(threads) as pool:
             done = list(pool.map(lambda part: _clean_slice(part, chosen), slices))
-    return pa.Table.from_batches(done).combine_chunks().to_batches()[0]
+    return pa.Table.from_batches(done, CLEANED)

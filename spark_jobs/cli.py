@@ -26,13 +26,14 @@ def clean_file(source: Path, target: Path, *, simplify: bool, keep_emoji: bool, 
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from spark_jobs.arrow import whole
     from spark_jobs.cleaning import CLEANED, Options, clean_texts
     from spark_jobs.files import read, write
     from spark_jobs.minhash import roots
 
     found = read(source)
     cleaned = clean_texts(found.texts, Options(simplify, keep_emoji), threads=threads)
-    columns = dict(zip(CLEANED.names, cleaned.columns, strict=True))
+    columns = {name: whole(cleaned[name]) for name in CLEANED.names}
     unread = pa.array(found.reasons, pa.string())
     columns["quarantine_reason"] = pc.coalesce(unread, columns["quarantine_reason"])
     kept = pc.is_null(columns["quarantine_reason"])

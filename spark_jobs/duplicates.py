@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spark_jobs.arrow import whole
 from spark_jobs.minhash import BANDS, HASHES, Signatures, earliest, first_rows, signatures
 
 INDEX_DATASET = "text/duplicates"
@@ -62,7 +63,7 @@ def _collapse(texts: pa.Array, signed: Signatures) -> NDArray[np.int64]:
 
 def _within(rows: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     """The index of one day's rows (sorted, each with a clean text), and each row's place in the index."""
-    distinct, first, codes = first_rows(pc.utf8_lower(_array(rows["clean_text"])))
+    distinct, first, codes = first_rows(pc.utf8_lower(whole(rows["clean_text"])))
     signed = signatures(distinct)
     keeper = earliest(distinct, signed)
     kept = keeper < 0
@@ -83,11 +84,6 @@ def _within(rows: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     return index.cast(INDEX), entry
 
 
-def _array(column: pa.ChunkedArray) -> pa.Array:
-    joined = column.combine_chunks()
-    return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
-
-
 def _fixed(values: NDArray[np.generic]) -> pa.Array:
     """Rows of a matrix as binary values of one width."""
     width = values.shape[1] * values.itemsize
@@ -97,7 +93,7 @@ def _fixed(values: NDArray[np.generic]) -> pa.Array:
 
 def _signed(index: pa.Table) -> Signatures:
     """Signatures as an index holds them."""
-    bands, sketch = (_matrix(_array(index[name])) for name in ("bands", "sketch"))
+    bands, sketch = (_matrix(whole(index[name])) for name in ("bands", "sketch"))
     return Signatures(bands.view(np.uint32), sketch, index["shingles"].to_numpy())
 
 
@@ -137,7 +133,7 @@ def mark_repeats(rows: pa.Table, before: Sequence[pa.Table]) -> pa.Table:
     if len(valid):
         index, entry = _within(rows.take(pa.array(valid)))
         window = pa.concat_tables([*before, index])
-        found = _collapse(_array(window["text"]), Signatures.join([_signed(part) for part in [*before, index]]))
+        found = _collapse(whole(window["text"]), Signatures.join([_signed(part) for part in [*before, index]]))
         mine = found[len(window) - len(index) :][entry]
         copies = np.bincount(found, weights=window["copies"].to_numpy(), minlength=len(window)).astype(np.int64)
         counts[valid] = copies[mine] - 1
@@ -183,5 +179,5 @@ def authors(rows: pa.Table) -> pa.Table:
 def mark_authors(rows: pa.Table, known: pa.Table) -> pa.Table:
     """Rows with `is_bot_like`: their author's flag of that day, False where there is no author."""
     bots = known.filter(known["is_bot_like"])["author_id"]
-    flags = pc.fill_null(pc.is_in(rows["author_id"], value_set=_array(bots)), False)
+    flags = pc.fill_null(pc.is_in(rows["author_id"], value_set=whole(bots)), False)
     return rows.append_column("is_bot_like", flags)

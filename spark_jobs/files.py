@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flashsale.errors import InputError
+from spark_jobs.arrow import whole
 
 TEXT = "text"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -62,12 +63,7 @@ def _parquet(path: Path) -> Texts:
     if not (textual or pa.types.is_binary(value) or pa.types.is_large_binary(value) or pa.types.is_null(value)):
         raise InputError(f"file {path.name}", f"has the type {kind}, which is no text", "cast it to string", field=TEXT)
     column = table[TEXT].cast(value) if pa.types.is_dictionary(kind) else table[TEXT]
-    return Texts(table, _whole(column.cast(pa.large_binary())), [None] * len(table))
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    joined = column.combine_chunks()
-    return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
+    return Texts(table, whole(column.cast(pa.large_binary())), [None] * len(table))
 
 
 def _text_of(value: Any) -> tuple[bytes | None, str | None]:

@@ -1,7 +1,7 @@
 """Which rules a text may match, told from one look at its bytes.
 
-Each rule names literals, one of which stands in every match. An Aho-Corasick automaton (Aho and Corasick 1975) finds
-all of them in one pass, so that a rule's pattern is run on the few texts that may match it.
+Each rule names up to two sets of literals; one of each stands in every match. An Aho-Corasick automaton (Aho and
+Corasick 1975) finds all of them in one pass, so that a rule's pattern is run on the few texts that may match it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from spark_jobs.kernels import gates
 Bits = NDArray[np.uint64]
 
 
-def automaton(literals: Sequence[Sequence[str]]) -> tuple[NDArray[np.int16], Bits]:
-    """Transitions (states x 256) and what each state has found: bit i stands for any of `literals[i]`.
+def automaton(literals: Sequence[Sequence[str]]) -> tuple[NDArray[np.int32], Bits]:
+    """Transitions as `gates` reads them, and what each state has found: bit i stands for any of `literals[i]`.
 
     Upper-case ASCII letters are read as lower-case ones; literals are in lower case.
     """
@@ -36,7 +36,7 @@ def automaton(literals: Sequence[Sequence[str]]) -> tuple[NDArray[np.int16], Bit
                     found.append(0)
                 state = children[state][byte]
             found[state] |= 1 << bit
-    step = np.zeros((len(children), 256), np.int16)
+    step = np.zeros((len(children), 256), np.int32)
     fails = [0] * len(children)
     queue = deque([0])
     while queue:
@@ -48,25 +48,28 @@ def automaton(literals: Sequence[Sequence[str]]) -> tuple[NDArray[np.int16], Bit
             step[state, byte] = child
             queue.append(child)
     step[:, ord("A") : ord("Z") + 1] = step[:, ord("a") : ord("z") + 1]
-    return step, np.array(found, np.uint64)
+    bits = np.array(found, np.uint64)
+    return (2 * step + (bits[step] != 0)).astype(np.int32).ravel(), bits
 
 
 @cache
-def _automaton(rules: tuple[Rule, ...]) -> tuple[NDArray[np.int16], Bits]:
-    if len(rules) > 64:
-        raise ValueError("a mask of 64 bits holds 64 rules")
-    return automaton([rule.needs for rule in rules])
+def _automaton(rules: tuple[Rule, ...]) -> tuple[NDArray[np.int32], Bits]:
+    if len(rules) + sum(bool(rule.also) for rule in rules) > 64:
+        raise ValueError("a mask of 64 bits holds 64 sets of literals")
+    return automaton([rule.needs for rule in rules] + [rule.also for rule in rules if rule.also])
 
 
 def candidates(
     rules: tuple[Rule, ...], offsets: NDArray[np.int32], data: NDArray[np.uint8]
 ) -> tuple[Bits, NDArray[np.uint8]]:
-    """For every text the rules whose literals it holds, a bit each, and the most digits it has in one span."""
+    """For every text the sets of literals it has one of, a bit each, and the most digits it has in one span."""
     return gates(offsets, data, *_automaton(rules))
 
 
 def may_match(rules: tuple[Rule, ...], index: int, bits: Bits, digits: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which texts the pattern of a rule has to be run on."""
     rule = rules[index]
-    enough = digits >= rule.digits
-    return enough & ((bits >> np.uint64(index)) & np.uint64(1)).astype(bool) if rule.needs else enough
+    wanted = 1 << index if rule.needs else 0
+    if rule.also:
+        wanted |= 1 << len(rules) + sum(bool(before.also) for before in rules[:index])
+    return (digits >= rule.digits) & (bits & np.uint64(wanted) == np.uint64(wanted))

@@ -137,6 +137,15 @@ def _space(out, at, began):
 
 
 @_jit
+def _plain(data, i, end):
+    """Whether at byte `i` stands visible ASCII other than `&`, or a Chinese character of U+4000 to U+9FFF."""
+    a = data[i]
+    if a < 0x80:
+        return a > 32 and a != 38 and a != 127
+    return 0xE4 <= a <= 0xE9 and i + 2 < end and data[i + 1] & 0xC0 == 0x80 and data[i + 2] & 0xC0 == 0x80
+
+
+@_jit
 def _row(data, i, end, out, began, kind, start, size, chars, flag_names, hashes, entities, windows, named, limit):
     """One text for `normalise`: where its new bytes end, and its flags. `out` has room for them."""
     at, count, flag = began, 0, 0
@@ -145,15 +154,34 @@ def _row(data, i, end, out, began, kind, start, size, chars, flag_names, hashes,
     while second or i < end:
         if second:  # the other half of an entity
             code, second = second, np.int32(0)
-        elif data[i] < 0x80 and data[i] != 38:
-            code = np.int32(data[i])
-            i += 1
-            if code == 0:
-                flag |= NUL
+        elif _plain(data, i, end):  # most of every text: what stays as it is, and cannot be part of anything
+            a = data[i]
+            code, width = np.int32(a), 1
+            if a >= 0x80:
+                code = np.int32(a & 0x0F) << 12 | np.int32(data[i + 1] & 0x3F) << 6 | np.int32(data[i + 2] & 0x3F)
+                width = 3
+            count += 1
+            if count > limit:
+                return began, flag | LONG
+            if space:
+                space, last = False, np.int32(-1)
+                at = _space(out, at, began)
+            run = run + 1 if code == last else 1
+            last = code
+            if run <= MOST_REPEATS or 48 <= code < 58:
+                out[at] = a
+                if width == 3:
+                    out[at + 1] = data[i + 1]
+                    out[at + 2] = data[i + 2]
+                at += width
+            i += width
+            continue
         else:
             code, width = decode(data, i, end)
             if width == 0:
                 return began, flag | INVALID
+            if code == 0:
+                flag |= NUL
             if code == 38:
                 one, two, stop = entity(data, i, end, hashes, entities, windows)
                 if stop:
@@ -230,7 +258,7 @@ def normalise(offsets, data, kind, start, size, chars, flag_names, hashes, entit
     rows = len(offsets) - 1
     flags = np.zeros(rows, np.uint8)
     ends = np.zeros(rows + 1, np.int64)
-    out = np.empty(offsets[rows] - offsets[0] + offsets[rows] // 4 + 4096, np.uint8)
+    out = np.empty((offsets[rows] - offsets[0]) * 5 // 4 + 4096, np.uint8)
     at = 0
     for row in range(rows):
         i, end = offsets[row], offsets[row + 1]
@@ -265,7 +293,8 @@ def gates(offsets, data, step, found):
     """Which rules a row may match: the bits of the literals that occur in it, and the most digits of one span.
 
     A span is digits with at most three of the marks that stand inside numbers (space, `-`, `.`, `(`, `)`, `/`) between
-    two of them. `step` (states x 256) and `found` (states) are an Aho-Corasick automaton over lower-case bytes.
+    two of them. `step` (256 entries a state) is an Aho-Corasick automaton over lower-case bytes; its entries are twice
+    the next state, and one more where that state has bits in `found`.
     """
     rows = len(offsets) - 1
     bits = np.zeros(rows, np.uint64)
@@ -275,85 +304,22 @@ def gates(offsets, data, step, found):
         most, now, gap = 0, 0, 0
         for i in range(offsets[row], offsets[row + 1]):
             byte = data[i]
-            state = step[state, byte]
-            mask |= found[state]
-            if 48 <= byte < 58:
-                now = min(now + 1, 255)
-                gap = 0
-                most = max(most, now)
+            entry = step[(state << 8) + byte]
+            state = entry >> 1
+            if entry & 1:
+                mask |= found[state]
+            if byte < 58 and byte >= 32:
+                if byte >= 48:
+                    now += 1
+                    gap = 0
+                elif now:
+                    gap += 1
+                    if gap > 3 or not (byte == 32 or byte == 40 or byte == 41 or byte >= 45):
+                        most = max(most, now)
+                        now = 0
             elif now:
-                gap += 1
-                if gap > 3 or not (byte == 32 or byte == 40 or byte == 41 or 45 <= byte < 48):
-                    now = 0
+                most = max(most, now)
+                now = 0
         bits[row] = mask
-        digits[row] = most
+        digits[row] = min(max(most, now), 255)
     return bits, digits
-
-
-@_jit
-def _sentence_end(code):
-    return code == 33 or code == 63 or code == 0x3002 or code == 0x2026 or code == 59
-
-
-@_jit
-def describe(offsets, data, script, lower, words, tongues, languages):
-    """Letters by script, function words by language, characters and sentences of every row.
-
-    What stands between `<` and `>` (a mask) or between colons (an emoji's name) is no word of the author's.
-
-    Args:
-        script: class of every code point below 0x10000 (`languages.SCRIPTS`).
-        lower: the lower-case form of every code point below 0x250.
-        words, tongues: sorted FNV-1a hashes of function words, and the language each belongs to.
-        languages: number of languages.
-
-    Returns:
-        letters (rows x 5), function words (rows x languages), sentences (rows).
-    """
-    rows = len(offsets) - 1
-    letters = np.zeros((rows, 5), np.int32)
-    heard = np.zeros((rows, languages), np.int32)
-    sentences = np.zeros(rows, np.int32)
-    for row in range(rows):
-        i, end = offsets[row], offsets[row + 1]
-        word = np.uint64(0xCBF29CE484222325)
-        length, content, count = 0, False, 0
-        while i < end:
-            byte = data[i]
-            if (byte == 60 or byte == 58) and i + 2 < end and 97 <= data[i + 1] | 32 < 123:
-                close = np.uint8(62 if byte == 60 else 58)
-                j = i + 1
-                while j < end and j - i < 64 and data[j] != close and data[j] > 32 and data[j] != 60:
-                    j += 1
-                if j < end and data[j] == close:
-                    i = j + 1
-                    content = True
-                    continue
-            code, width = decode(data, i, end)
-            i += width if width else 1
-            what = script[code] if code < 0x10000 else (1 if 0x20000 <= code < 0x32000 else 0)
-            if what == 2 or what == 3 or (code == 39 and length):
-                letter = lower[code] if code < 0x250 else code
-                word = (word ^ np.uint64(letter)) * np.uint64(0x100000001B3)
-                length += 1
-            elif length:
-                _hear(word, words, tongues, heard, row)
-                word, length = np.uint64(0xCBF29CE484222325), 0
-            letters[row, what] += 1
-            if what or 48 <= code < 58:
-                content = True
-            elif content and (_sentence_end(code) or (code == 46 and (i >= end or data[i] == 32))):
-                count += 1
-                content = False
-        if length:
-            _hear(word, words, tongues, heard, row)
-        sentences[row] = count + content
-    return letters, heard, sentences
-
-
-@_jit
-def _hear(word, words, tongues, heard, row):
-    at = np.searchsorted(words, word)
-    while at < len(words) and words[at] == word:
-        heard[row, tongues[at]] += 1
-        at += 1

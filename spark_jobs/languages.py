@@ -10,10 +10,13 @@ from functools import cache
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 from numpy.typing import NDArray
 
 from spark_jobs.characters import fnv1a
-from spark_jobs.kernels import describe
+from spark_jobs.kernels import decode
+
+_jit = njit(cache=True, nogil=True, boundscheck=False)
 
 #: Classes of letters: none, Chinese, Latin without and with marks, any other script.
 NONE, HAN, LATIN, MARKED, OTHER = range(5)
@@ -27,16 +30,16 @@ FUNCTION_WORDS = {
         schnell leider nur noch wie wenn mein meine bei nach wurde habe haben kein keine oder zum zur gerne immer
         mehr""",
     "fr": """le les des est une un et très je pour dans qui que avec sur ce cette bien mais c'est pas il elle nous vous
-        mon ma du au j'ai bon bonne qualité produit plus tout fait comme sont être trop aussi""",
+        mon ma du au j'ai bon bonne qualité produit tout fait comme sont être trop aussi""",
     "es": """el los las es una un y muy de la que en con por para pero bien lo se mi su del al como más está este esta
-        bueno buena calidad producto todo ha he ser son muchas gracias llegó también""",
+        bueno buena calidad producto todo ha ser muchas gracias llegó también""",
     "it": """il lo gli di che è per con una un molto non ma anche della del dei sono ho ottimo prodotto bene questo
         questa nel alla come più buono perfetto qualità""",
-    "pt": """o os um uma é de que e em com para não muito mas bom boa por do da dos das eu ele produto qualidade chegou
-        está como mais meu minha foi também""",
-    "nl": """het een en van is niet ik zeer met voor maar ook zijn heel goed op dat deze dit te er wel geen naar mijn
+    "pt": """o os um uma é de que em com para não muito mas bom boa por da dos das eu ele produto qualidade chegou
+        está mais meu minha foi também""",
+    "nl": """het een en van niet ik zeer met voor maar ook zijn heel goed op dat deze dit te er wel geen naar mijn
         erg snel mooi""",
-    "pl": """jest nie się na z i w to bardzo dobry dobra polecam ale jak za od po czy tylko wszystko produkt""",
+    "pl": """jest nie się na z w bardzo dobry dobra polecam ale jak za od po czy tylko wszystko produkt""",
     "tr": """ve bir bu çok için ile güzel değil ama da ne gibi daha iyi ürün tavsiye ederim""",
     "sv": """och är att det som en ett på inte jag med för av den mycket bra har till var""",
     "id": """yang dan di ini itu dengan untuk tidak sangat bagus saya ada dari ke barang sudah sesuai""",
@@ -45,6 +48,111 @@ FUNCTION_WORDS = {
 NAMES = tuple(FUNCTION_WORDS)
 #: Latin letters a text must have before its words may make it foreign.
 LEAST_LETTERS = 6
+
+
+#: FNV-1a hash of nothing, with which every word begins.
+_NO_WORD = np.uint64(0xCBF29CE484222325)
+
+
+@_jit
+def _sentence_end(code):
+    return code == 33 or code == 63 or code == 0x3002 or code == 0x2026
+
+
+@_jit
+def _aside(data, i, end, close):
+    """Where a mask or an emoji's name ends whose first letter stands at `i`; 0 where there is none."""
+    if i >= end or not 97 <= data[i] | 32 < 123:
+        return 0
+    stop = min(end, i + 64)
+    while i < stop and data[i] != close and data[i] > 32 and data[i] != 60:
+        i += 1
+    return i + 1 if i < stop and data[i] == close else 0
+
+
+@_jit
+def describe(offsets, data, script, lower, words, tongues, languages):
+    """Letters by script, function words by language, characters and sentences of every row.
+
+    What stands between `<` and `>` (a mask) or between colons (an emoji's name) is no word of the author's.
+
+    Args:
+        script: class of every code point below 0x10000 (NONE to OTHER).
+        lower: the lower-case form of every code point below 0x250.
+        words, tongues: sorted FNV-1a hashes of function words, and the language each belongs to.
+        languages: number of languages.
+
+    Returns:
+        letters (rows x 5), function words (rows x languages), sentences (rows).
+    """
+    rows = len(offsets) - 1
+    letters = np.zeros((rows, 5), np.int32)
+    heard = np.zeros((rows, languages), np.int32)
+    sentences = np.zeros(rows, np.int32)
+    for row in range(rows):
+        i, end = offsets[row], offsets[row + 1]
+        word = _NO_WORD
+        length, content, count = 0, False, 0
+        han, latin, marked, other = 0, 0, 0, 0
+        while i < end:
+            byte = data[i]
+            if byte < 0x80:
+                i += 1
+                if 97 <= byte | 32 < 123:
+                    latin += 1
+                    word = (word ^ np.uint64(byte | 32)) * np.uint64(0x100000001B3)
+                    length += 1
+                    content = True
+                    continue
+                if byte == 39 and length:
+                    word = (word ^ np.uint64(39)) * np.uint64(0x100000001B3)
+                    continue
+                if length:
+                    _hear(word, words, tongues, heard, row)
+                    word, length = _NO_WORD, 0
+                if 48 <= byte < 58:
+                    content = True
+                elif byte == 60 or byte == 58:
+                    stop = _aside(data, i, end, 62 if byte == 60 else 58)
+                    if stop:
+                        i = stop
+                        content = True
+                elif content and (_sentence_end(byte) or (byte == 46 and (i >= end or data[i] == 32))):
+                    count += 1
+                    content = False
+                continue
+            code, width = decode(data, i, end)
+            i += max(width, 1)
+            what = script[code] if code < 0x10000 else (1 if 0x20000 <= code < 0x32000 else 0)
+            if what == 3:
+                marked += 1
+                word = (word ^ np.uint64(lower[code] if code < 0x250 else code)) * np.uint64(0x100000001B3)
+                length += 1
+                content = True
+                continue
+            if length:
+                _hear(word, words, tongues, heard, row)
+                word, length = _NO_WORD, 0
+            if what:
+                han += what == 1
+                other += what == 4
+                content = True
+            elif content and _sentence_end(code):
+                count += 1
+                content = False
+        if length:
+            _hear(word, words, tongues, heard, row)
+        letters[row, 1], letters[row, 2], letters[row, 3], letters[row, 4] = han, latin, marked, other
+        sentences[row] = count + content
+    return letters, heard, sentences
+
+
+@_jit
+def _hear(word, words, tongues, heard, row):
+    at = np.searchsorted(words, word)
+    while at < len(words) and words[at] == word:
+        heard[row, tongues[at]] += 1
+        at += 1
 
 
 @cache
