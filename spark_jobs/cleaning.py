@@ -8,6 +8,7 @@ runs a pattern over the few texts it concerns.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -31,7 +32,11 @@ from spark_jobs.rows import Rows
 MAX_CHARACTERS = 5000
 RULES_FILE = Path(__file__).with_name("cleaning_rules.yaml")
 #: Rows cleaned at once: enough to drown the cost of making ready every pattern.
-SLICE = 131_072
+SLICE = 262_144
+#: Bytes cleaned at once: what a thread may hold several times over.
+SLICE_BYTES = 64_000_000
+#: Fewer rows are not worth another thread.
+_FEW = 10_000
 #: A text that was escaped more often keeps its last entities.
 _ROUNDS = 3
 
@@ -189,6 +194,19 @@ def _clean_slice(texts: pa.Array, options: Options) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=CLEANED)
 
 
+def _slices(texts: pa.Array, threads: int) -> Iterator[pa.Array]:
+    """The texts in pieces of at most `SLICE` rows and about `SLICE_BYTES`, at least one row each, as many a thread."""
+    rounds = -(-len(texts) // (SLICE * threads))
+    rows = max(-(-len(texts) // max(rounds * threads, 1)), min(SLICE, _FEW))
+    ends, _ = buffers(texts)
+    at = 0
+    while at < len(texts):
+        full = int(np.searchsorted(ends, ends[at] + SLICE_BYTES, "right")) - 1
+        stop = min(at + rows, max(full, at + 1))
+        yield texts.slice(at, stop - at)
+        at = stop
+
+
 def clean_texts(texts: pa.Array, options: Options | None = None, *, threads: int = 1) -> pa.Table:
     """Clean an array of texts (string or binary); same rows, same order, columns of `CLEANED`.
 
@@ -198,7 +216,7 @@ def clean_texts(texts: pa.Array, options: Options | None = None, *, threads: int
     chosen = options or Options()
     # a null has bytes of no meaning under it
     filled = texts.fill_null("" if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type) else b"")
-    slices = [filled.slice(at, SLICE) for at in range(0, len(filled), SLICE)]
+    slices = list(_slices(filled, threads))
     if len(slices) <= 1 or threads == 1:
         done = [_clean_slice(part, chosen) for part in slices]
     else:

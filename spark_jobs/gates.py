@@ -19,8 +19,10 @@ from spark_jobs.kernels import gates
 Bits = NDArray[np.uint64]
 
 
-def automaton(literals: Sequence[Sequence[str]]) -> tuple[NDArray[np.int32], Bits]:
-    """Transitions as `gates` reads them, and what each state has found: bit i stands for any of `literals[i]`.
+def automaton(literals: Sequence[Sequence[str]]) -> tuple[NDArray[np.uint32], Bits, np.uint32]:
+    """Transitions as `kernels.gates` reads them, what each state has found, and where those that found any begin.
+
+    Bit i stands for any of `literals[i]`.
 
     Upper-case ASCII letters are read as lower-case ones; literals are in lower case.
     """
@@ -49,11 +51,13 @@ def automaton(literals: Sequence[Sequence[str]]) -> tuple[NDArray[np.int32], Bit
             queue.append(child)
     step[:, ord("A") : ord("Z") + 1] = step[:, ord("a") : ord("z") + 1]
     bits = np.array(found, np.uint64)
-    return (2 * step + (bits[step] != 0)).astype(np.int32).ravel(), bits
+    order = np.argsort(bits != 0, kind="stable")  # the root stays first, states that found something come last
+    place = np.argsort(order)
+    return (place[step[order]] * 256).astype(np.uint32).ravel(), bits[order], np.uint32(256 * (bits == 0).sum())
 
 
 @cache
-def _automaton(rules: tuple[Rule, ...]) -> tuple[NDArray[np.int32], Bits]:
+def _automaton(rules: tuple[Rule, ...]) -> tuple[NDArray[np.uint32], Bits, np.uint32]:
     if len(rules) + sum(bool(rule.also) for rule in rules) > 64:
         raise ValueError("a mask of 64 bits holds 64 sets of literals")
     return automaton([rule.needs for rule in rules] + [rule.also for rule in rules if rule.also])

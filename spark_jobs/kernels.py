@@ -289,25 +289,24 @@ def any_marked(offsets, data, marked):
 
 
 @_jit
-def gates(offsets, data, step, found):
+def gates(offsets, data, step, found, first):
     """Which rules a row may match: the bits of the literals that occur in it, and the most digits of one span.
 
     A span is digits with at most three of the marks that stand inside numbers (space, `-`, `.`, `(`, `)`, `/`) between
-    two of them. `step` (256 entries a state) is an Aho-Corasick automaton over lower-case bytes; its entries are twice
-    the next state, and one more where that state has bits in `found`.
+    two of them. `step` (256 entries a state) is an Aho-Corasick automaton over lower-case bytes; its entries are 256
+    times the next state. States from `first` on, so multiplied, have bits in `found`.
     """
     rows = len(offsets) - 1
     bits = np.zeros(rows, np.uint64)
     digits = np.zeros(rows, np.uint8)
     for row in range(rows):
-        state, mask = 0, np.uint64(0)
+        state, mask = np.uint32(0), np.uint64(0)
         most, now, gap = 0, 0, 0
         for i in range(offsets[row], offsets[row + 1]):
             byte = data[i]
-            entry = step[(state << 8) + byte]
-            state = entry >> 1
-            if entry & 1:
-                mask |= found[state]
+            state = step[state + byte]  # unsigned, or the compiler would look for negative places
+            if state >= first:
+                mask |= found[state >> np.uint32(8)]
             if byte < 58 and byte >= 32:
                 if byte >= 48:
                     now += 1

@@ -52,6 +52,8 @@ LEAST_LETTERS = 6
 
 #: FNV-1a hash of nothing, with which every word begins.
 _NO_WORD = np.uint64(0xCBF29CE484222325)
+#: Places for function words, most of them free.
+_SLOTS = 2048
 
 
 @_jit
@@ -79,7 +81,7 @@ def describe(offsets, data, script, lower, words, tongues, languages):
     Args:
         script: class of every code point below 0x10000 (NONE to OTHER).
         lower: the lower-case form of every code point below 0x250.
-        words, tongues: sorted FNV-1a hashes of function words, and the language each belongs to.
+        words, tongues: `_words()`.
         languages: number of languages.
 
     Returns:
@@ -121,6 +123,14 @@ def describe(offsets, data, script, lower, words, tongues, languages):
                     count += 1
                     content = False
                 continue
+            if 0xE4 <= byte <= 0xE9:  # U+4000 to U+9FFF
+                if length:
+                    _hear(word, words, tongues, heard, row)
+                    word, length = _NO_WORD, 0
+                han += 1
+                content = True
+                i += 3
+                continue
             code, width = decode(data, i, end)
             i += max(width, 1)
             what = script[code] if code < 0x10000 else (1 if 0x20000 <= code < 0x32000 else 0)
@@ -149,17 +159,29 @@ def describe(offsets, data, script, lower, words, tongues, languages):
 
 @_jit
 def _hear(word, words, tongues, heard, row):
-    at = np.searchsorted(words, word)
-    while at < len(words) and words[at] == word:
-        heard[row, tongues[at]] += 1
-        at += 1
+    """Count a word for the languages it belongs to."""
+    slot = word & np.uint64(_SLOTS - 1)
+    while words[slot] != 0:
+        if words[slot] == word:
+            for tongue in range(heard.shape[1]):
+                heard[row, tongue] += tongues[slot] >> tongue & 1
+            return
+        slot = (slot + np.uint64(1)) & np.uint64(_SLOTS - 1)
 
 
 @cache
 def _words() -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Sorted hashes of function words and their languages; words are hashed by code point, as the kernel does."""
-    pairs = sorted((_hash(word), i) for i, listed in enumerate(FUNCTION_WORDS.values()) for word in set(listed.split()))
-    return np.array([p[0] for p in pairs], np.uint64), np.array([p[1] for p in pairs], np.int64)
+    """A hash table of function words (0: a free slot), and the languages of each, a bit a language."""
+    words, tongues = np.zeros(_SLOTS, np.uint64), np.zeros(_SLOTS, np.int64)
+    for tongue, listed in enumerate(FUNCTION_WORDS.values()):
+        for word in sorted(set(listed.split())):
+            wanted = _hash(word)
+            slot = wanted % _SLOTS
+            while words[slot] not in (0, wanted):
+                slot = (slot + 1) % _SLOTS
+            words[slot] = wanted
+            tongues[slot] |= 1 << tongue
+    return words, tongues
 
 
 def _hash(word: str) -> int:

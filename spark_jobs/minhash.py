@@ -65,10 +65,10 @@ class Signatures:
 
 
 @cache
-def _letters() -> NDArray[np.int32]:
+def _letters() -> NDArray[np.uint16]:
     """The lower-case form of letters and digits below 0x10000; 0 for what is neither."""
     chars = [chr(c) for c in range(0x10000)]
-    return np.array([ord(c.lower()[0]) if c.isalnum() else 0 for c in chars], np.int32)
+    return np.array([ord(c.lower()[0]) if c.isalnum() else 0 for c in chars], np.uint16)
 
 
 @cache
@@ -87,12 +87,15 @@ def _shingles(data, i, end, letters, out):
     packed = np.uint64(0)
     while i < end:
         if data[i] < 0x80:
-            letter = letters[data[i]]
+            letter = np.int32(letters[data[i]])
             i += 1
+        elif 0xE5 <= data[i] <= 0xE9 and i + 2 < end:  # U+5000 to U+9FFF: Chinese characters
+            letter = np.int32(data[i] & 0x0F) << 12 | np.int32(data[i + 1] & 0x3F) << 6 | np.int32(data[i + 2] & 0x3F)
+            i += 3
         else:
             code, width = decode(data, i, end)
             i += max(width, 1)
-            letter = letters[code] if code < 0x10000 else code
+            letter = np.int32(letters[code]) if code < 0x10000 else code
         if letter:
             packed = ((packed << np.uint64(21)) | np.uint64(letter)) & np.uint64(0x7FFFFFFFFFFFFFFF)
             seen += 1
@@ -154,7 +157,7 @@ def _alike(mine, m, other, n, keys, marks, turn):
     every, both = 0, 0
     for k in range(m + n):
         shingle = mine[k] if k < m else other[k - m]
-        slot = np.int64(_mix(shingle)) & (size - 1)
+        slot = np.int64((shingle * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & (size - 1)
         while marks[slot] > here and keys[slot] != shingle:
             slot = (slot + 1) & (size - 1)
         if marks[slot] <= here:
@@ -190,7 +193,7 @@ def _earliest(offsets, data, letters, bands, sketch, sizes, threshold, few, unli
     after = np.full((rows, width), -1, np.int32)  # the next one of the same bucket
     keeper = np.full(rows, -1, np.int64)
     seen = np.full(rows, -1, np.int32)
-    tails, homes = np.empty(width, np.int32), np.empty(width, np.int64)
+    tails, homes, entries = np.empty(width, np.int32), np.empty(width, np.int64), np.empty(width, np.int64)
     longest, room = _room(offsets)
     mine, other = np.empty(longest, np.uint64), np.empty(longest, np.uint64)
     keys, marks, turn = np.empty(room, np.uint64), np.zeros(room, np.int64), 0
@@ -199,15 +202,19 @@ def _earliest(offsets, data, letters, bands, sketch, sizes, threshold, few, unli
             continue
         bar = 1.0 if sizes[row] < few else threshold
         best, own = np.int64(-1), -1
+        for band in range(width):  # all at once, so that the memory is asked for many places at a time
+            homes[band] = np.int64(bands[row, band] >> np.uint32(1)) & (slots - 1)
+            entries[band] = heads[band, homes[band]]
         for band in range(width):
             wanted = np.int64(bands[row, band] >> np.uint32(1))  # 31 bits: an entry stays positive
-            slot = wanted & (slots - 1)
-            while heads[band, slot] >= 0 and heads[band, slot] >> 32 != wanted:
+            slot, entry = homes[band], entries[band]
+            while entry >= 0 and entry >> 32 != wanted:
                 slot = (slot + 1) & (slots - 1)
+                entry = heads[band, slot]
             homes[band] = slot
             member, last, length = np.int32(-1), np.int32(-1), 0
-            if heads[band, slot] >= 0:
-                member = np.int32(heads[band, slot] & 0xFFFFFFFF)
+            if entry >= 0:
+                member = np.int32(entry & 0xFFFFFFFF)
             while member >= 0:
                 last = member
                 length += 1

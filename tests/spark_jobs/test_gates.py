@@ -33,7 +33,7 @@ def test_most_texts_are_spared_most_patterns() -> None:
 
 
 def test_overlapping_literals_are_all_found() -> None:
-    step, found = automaton([["he"], ["she"], ["hers"], ["订单号"], []])
-    bits, digits = gates(*buffers(pa.array(["SHERS", "xhe", "订单号 12-34 (5)", "nothing", "1    2"])), step, found)
+    made = automaton([["he"], ["she"], ["hers"], ["订单号"], []])
+    bits, digits = gates(*buffers(pa.array(["SHERS", "xhe", "订单号 12-34 (5)", "nothing", "1    2"])), *made)
     assert bits.tolist() == [0b111, 0b1, 0b1000, 0, 0]
     assert digits.tolist() == [0, 0, 5, 0, 1]
