@@ -28,20 +28,20 @@ HIDDEN = {
     "phone": [
         "138 1234 5678", "138-1234-5678", "+86 13812345678", "+8613812345678", "(+86)138-1234-5678", "8613812345678",
         "0571-87654321", "02165432100", "(021) 6543 2100", "400 820 8820", "4008208820", "+1 (415) 555-2671",
-        "(415) 555-2671", "020 7946 0958", "电话: 8765 4321",
+        "(415) 555-2671", "020 7946 0958", "(02) 9876 5432", "电话: 8765 4321",
     ],
     "order_number": [
         "订单编号：2023111112345", "order #123-4567890-1234567", "Order ID: AB12345678", "tracking no. 1234567890",
-        "1Z999AA10123456784", "YT1234567890123",
+        "1Z999AA10123456784", "YT1234567890123", "EMS 1234567890123", "订单编号 JX20-2311-A7",
     ],
     "bank_card": ["4111111111111111", "5500-0000-0000-0004", "378282246310005", "银行卡 6222 0200 1234 5678"],
     "address": [
         "浙江省杭州市西湖区文三路90号东部软件园2栋301室", "北京市朝阳区建国路88号", "上海市浦东新区世纪大道100号",
-        "350 Fifth Avenue", "1600 Amphitheatre Parkway, Mountain View, CA 94043", "邮编:310012",
+        "350 Fifth Avenue", "42 Wallaby Way", "1600 Amphitheatre Parkway, Mountain View, CA 94043", "邮编:310012",
     ],
-    "account": ["微信 abc12345", "wx: hello_world88", "QQ 123456789", "WeChat: john_doe", "加V信:test_99"],
-    "licence_plate": ["京A12345", "粤B·D12345", "沪A-12345D", "粤Z1234港"],
-    "ip_address": ["192.168.1.1", "2001:0db8:85a3:0000:0000:8a2e:0370:7334", "00:1a:2b:3c:4d:5e"],
+    "account": ["微信 abc12345", "wx: hello_world88", "QQ 123456789", "WeChat: john_doe", "加V信:test_99", "加v happy88"],
+    "licence_plate": ["京A12345", "沪A·88888", "粤B·D12345", "沪A-12345D", "粤Z1234港"],
+    "ip_address": ["192.168.1.1", "IP:8.8.8.8", "fe80::1", "2001:0db8:85a3:0000:0000:8a2e:0370:7334", "00:1a:2b:3c:4d:5e"],
     "name": ["联系人:王小明先生", "收货人 张三丰", "Contact: Mary Jones"],
     "email": ["A.B+c@Mail.example.com"],
 }  # fmt: skip
@@ -49,7 +49,7 @@ LEFT = [
     "iPhone 15 Pro 256GB 5999.00元 2023-11-11 10:00 3.5mm 1080p 16:9", "2023年11月11日20:30下单", "尺码175/92A",
     "ISBN 9787111128069", "价格从1999-2999元", "120*60*75", "RTX4090 24G", "size 40-42-44", "走了一路15号才到",
     "7号电池 5层包装 路由器5号色", "南京西路店 解放路很堵 上海迪士尼2号楼", "it is a 2 way street", "微信支付很方便",
-    "wechat payment is good", "全新A15仿生", "版本1.2.3.4", "我叫了外卖", "my name is on it", "order 2 more",
+    "wechat payment is good", "全新A15仿生", "版本1.2.3.4", "std::vector", "order number 2 is late", "我叫了外卖", "my name is on it", "order 2 more",
     "物流 3天到", "4111111111111112", "10000000元", "IMEI 356938035643809", "老板姓名很好听", "联系人是谁", "@",
 ]  # fmt: skip
 
@@ -64,6 +64,10 @@ def test_identifiers_as_people_write_them_are_hidden(kind: str, text: str) -> No
 @pytest.mark.parametrize("text", LEFT)
 def test_words_of_products_are_left(text: str) -> None:
     assert mask_identifiers(text) == text
+
+
+def test_a_name_ends_with_its_sentence() -> None:
+    assert mask_identifiers("my name is Li J. Lei. Mr. Ko says hi") == "my name is <name>. Mr. Ko says hi"
 
 
 def test_card_numbers_end_in_their_check_digit() -> None:
