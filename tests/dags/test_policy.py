@@ -19,6 +19,7 @@ EXPECTED = {
     "train_text_model",
     "train_demand_model",
     "post_sale",
+    "watch_live_sale",
 }
 
 

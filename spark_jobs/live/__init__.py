@@ -1,0 +1,1 @@
+"""What a running sale looks like by the minute: streams in, figures and alerts out."""
