@@ -1,8 +1,8 @@
 """Unconstrained demand of any hourly panel, as a file in and a file out.
 
-In: Parquet with `series_id`, `hour_start` (moment, UTC), `units` (whole or scaled), `in_stock` (share of the hour with
-stock, or a boolean), and optionally `class_id` (series that share curves and spread; one class by default). Out:
-`series_id`, `date`, `units`, `demand`, `demand_p10`, `demand_p90`, `method`:
+In: Parquet, CSV or JSON Lines with `series_id`, `hour_start` (moment, UTC), `units` (whole or scaled), `in_stock`
+(share of the hour with stock, or a boolean), and optionally `class_id` (series that share curves and spread; one
+class by default). Out: `series_id`, `date`, `units`, `demand`, `demand_p10`, `demand_p90`, `method`:
 
 - `observed`: stock throughout; demand is the units sold,
 - `curve`: mostly from what the day sold while it had stock,
@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
+from ml.demand.files import read_panel
 from ml.demand.hidden_hours import calibrate
 from ml.demand.hourly import Floats, Rows, count_bounds, expected_missing, learn
 from ml.demand.unconstrain import CURVE, LEAST_SHARE, NOTHING, OBSERVED
@@ -176,10 +176,7 @@ def unconstrain_file(source: Path | None, out: Path | None) -> dict[str, Any]:
     """Read a panel, write its daily demand; returns counts. The file appears whole or not at all."""
     if source is None or out is None:
         raise InputError("hourly panel", "only one of --in and --out is given", "give both")
-    if not source.is_file():
-        raise InputError(f"hourly panel {source}", "there is no such file", "check --in")
-    panel = pq.ParquetFile(source).read().to_pandas()  # read_table may abort at exit, arrow#34314
-    result = unconstrain_panel(panel, settings().seed)
+    result = unconstrain_panel(read_panel(source), settings().seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = out.with_name(f".{out.name}.{os.getpid()}.staged")
     result.to_parquet(staged, index=False)

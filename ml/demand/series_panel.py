@@ -7,12 +7,10 @@ columns that are known before the period (planned displays, holidays, the store'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
 from flashsale.errors import InputError
 
@@ -53,16 +51,6 @@ class Panel:
     def there(self) -> Bools:
         """Where a series has a record."""
         return np.isfinite(self.units)
-
-
-def read_panel(path: Path) -> pd.DataFrame:
-    """A Parquet or CSV file; InputError where it cannot be read."""
-    if not path.is_file():
-        raise InputError(f"panel {path}", "there is no such file", "check --panel")
-    if path.suffix == ".csv":
-        return pd.read_csv(path)
-    frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()  # read_table may abort at exit, arrow#34314
-    return frame
 
 
 def build_panel(frame: pd.DataFrame) -> Panel:

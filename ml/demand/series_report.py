@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from flashsale.settings import settings
+from ml.demand.files import read_panel
 from ml.demand.series_backtest import MODELS, backtest
-from ml.demand.series_panel import Floats, build_panel, read_panel
+from ml.demand.series_panel import Floats, build_panel
 
 FORECASTS, METRICS, PICTURE = "forecasts.parquet", "metrics.json", "backtest.png"
 POINT = {"model": "p50"}  # the column judged by absolute error; the mean is judged by its sum
