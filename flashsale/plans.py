@@ -6,8 +6,6 @@ Solving belongs to the models' room: its own command is run from here.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flashsale.errors import InputError
-from flashsale.explaining import ROOT
+from flashsale.explaining import models_command
 from flashsale.lake import Lake
 from flashsale.replay.results import INPUTS, PLAN, RECOMMENDATIONS
 from flashsale.settings import settings
@@ -89,15 +87,8 @@ def what_if(plan: str, changes: list[str]) -> dict[str, Any]:
     if Path(plan).is_dir() and not inputs.is_dir():
         raise InputError(f"folder {plan}", "holds no plan", "name the --out folder of a replay")
     whose = ["--inputs", str(inputs.absolute())] if inputs.is_dir() else ["--plan-id", plan]
-    command = [sys.executable, "-m", "ml", "allocation", "what-if", *whose]
-    command += [word for change in changes for word in ("--set", change)]
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}, check=False
-    )
-    if done.returncode:
-        raise InputError("what-if", "the command ended with an error", "read the lines above")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    asked = [word for change in changes for word in ("--set", change)]
+    found = models_command("what-if", ["allocation", "what-if", *whose, *asked])
     for line in difference_lines(found):
         print(line, file=sys.stderr, flush=True)
     return found

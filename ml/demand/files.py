@@ -1,9 +1,11 @@
-"""Panels come as Parquet, CSV or JSON Lines: one reader for all of them."""
+"""Panels come as Parquet, CSV or JSON Lines: one reader for all of them, and one refusal of faulty rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -11,6 +13,14 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 
 from flashsale.errors import InputError
+
+
+def refuse_faults(subject: str, faults: Iterable[tuple[str, pd.Series, str]]) -> None:
+    """Raise InputError about the first faulty row: each fault is a field, which rows have it, and the words for it."""
+    for name, bad, words in faults:
+        if bad.any():
+            row = int(np.flatnonzero(bad.to_numpy())[0])
+            raise InputError(subject, words, "correct the record", field=name, row=row)
 
 
 def read_panel(path: Path) -> pd.DataFrame:

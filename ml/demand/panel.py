@@ -27,7 +27,7 @@ import pandas as pd
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
-from ml.demand.files import read_panel
+from ml.demand.files import read_panel, refuse_faults
 from ml.demand.hidden_hours import calibrate
 from ml.demand.hourly import Floats, Rows, count_bounds, expected_missing, learn
 from ml.demand.unconstrain import CURVE, LEAST_SHARE, NOTHING, OBSERVED
@@ -110,10 +110,7 @@ def _check(panel: pd.DataFrame) -> None:
         ("in_stock", ~((stock >= 0) & (stock <= 1)), "is missing or no share of an hour"),
         ("hour_start", panel.duplicated(["series_id", "hour_start"]), "stands twice for one series"),
     )
-    for name, bad, words in faults:
-        if bad.any():
-            row = int(np.flatnonzero(bad.to_numpy())[0])
-            raise InputError("hourly panel", words, "correct the record", field=name, row=row)
+    refuse_faults("hourly panel", faults)
 
 
 def shape(panel: pd.DataFrame) -> Shaped:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from flashsale.errors import InputError
+from ml.demand.files import refuse_faults
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -113,7 +114,4 @@ def _check(frame: pd.DataFrame) -> None:
     if "list_price" in frame.columns:
         listed = pd.to_numeric(frame["list_price"], errors="coerce")
         faults.append(("list_price", (listed <= 0), "is not above zero"))
-    for name, bad, words in faults:
-        if bad.any():
-            row = int(np.flatnonzero(bad.to_numpy())[0])
-            raise InputError("panel", words, "correct the record", field=name, row=row)
+    refuse_faults("panel", faults)

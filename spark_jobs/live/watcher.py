@@ -16,7 +16,16 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from flashsale.lake import Lake
-from flashsale.live_tables import ALERTS, ALERTS_SET, MINUTES, MINUTES_SET, STANDING, STANDING_SET, mark_watch
+from flashsale.live_tables import (
+    ALERTS,
+    ALERTS_SET,
+    MINUTES,
+    MINUTES_SET,
+    STANDING,
+    STANDING_SET,
+    mark_watch,
+    partition_of,
+)
 from spark_jobs.live.alerts import Desk, Limits, Sale, minutes_to_stock_out
 from spark_jobs.live.board import KEY, Board
 
@@ -40,7 +49,7 @@ class Watcher:
     @property
     def partition(self) -> str:
         """The sale's partition in every data set."""
-        return f"campaign_id={self.sale.campaign_id}"
+        return partition_of(self.sale.campaign_id)
 
     @property
     def raised(self) -> int:
