@@ -72,7 +72,7 @@ dbt: $(STAMP)
 	cd dbt_project && DBT_TARGET_PATH=../.flashsale/dbt-parse DBT_LOG_PATH=../.flashsale/dbt-parse ../$(BIN)/dbt parse --profiles-dir . --quiet
 
 pytest: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 e2e: setup chromium ## The demo end to end, then its report in a browser
 	FLASHSALE_E2E=1 $(BIN)/python -m pytest tests/e2e

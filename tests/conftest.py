@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 # set before anything reads them: no test talks to a tracking service or depends on the machine's zone
 os.environ.update({"TZ": "UTC", "GX_ANALYTICS_ENABLED": "false", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"})
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two test processes share the cores: nobody spins while he waits
 
 
 @pytest.fixture()
