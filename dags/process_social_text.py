@@ -4,6 +4,8 @@ Spark cleans, masks and deduplicates the new days of reviews, posts and support 
 champion of `flashsale-text`. Days that were scored by the same model version are left alone; a new champion scores
 everything again. Without a champion the texts are cleaned and kept until `train_text_model` has one approved.
 
+Beside that, terms that a day's texts say unusually often are found, by category (`text/trends`).
+
 A sample of the newest day's scores is explained word by word and kept beside them (`FLASHSALE_EXPLAIN_TEXTS`,
 `FLASHSALE_EXPLAIN_DAYS`); nothing waits for it.
 """
@@ -30,6 +32,7 @@ with DAG(
     tags=[Tag.TEXT],
 ):
     clean = SparkSubmitOperator(task_id="clean", **spark_job("clean_social_text.py"))
+    detect_trends = SparkSubmitOperator(task_id="detect_trends", **spark_job("detect_trends.py"))
     fetch_champion = CommandOperator(
         task_id="fetch_champion",
         command=["python", "-m", "ml", "registry", "fetch", "flashsale-text"],
@@ -71,4 +74,6 @@ with DAG(
         return served
 
     [clean, fetch_champion] >> score >> [serve, explain]
-    announce(serve.output)
+    clean >> detect_trends
+    announced = announce(serve.output)
+    detect_trends >> announced

@@ -63,6 +63,23 @@ EXPLAINED_TEXTS = pa.schema(
     ]
 )
 
+#: One row per term that was said unusually often on a day, among texts on SKUs of one category.
+TRENDS = pa.schema(
+    [
+        ("trend_date", pa.date32()),
+        ("category", pa.string()),  # `uncategorised` for texts without a SKU, or with one the catalogue lacks
+        ("term", pa.string()),  # a word, or two neighbours
+        ("texts", pa.int64()),  # different texts that say it; repeats and posts of bot-like authors do not count
+        ("category_texts", pa.int64()),  # different texts of the category that day
+        ("expected", pa.float64()),  # texts expected, from the 28 days before and the weekday
+        ("ratio", pa.float64()),  # texts over expected
+        ("score", pa.float64()),  # log2((texts + 1) / (expected + 1)): a ratio that few texts do not blow up
+        ("p_value", pa.float64()),  # chance of so many or more if nothing had changed
+        ("q_value", pa.float64()),  # share of false alarms among the day's terms with this p-value or less
+        ("example_hash", pa.string()),  # `text_hash` of one of the texts
+    ]
+)
+
 
 def sql_type(kind: pa.DataType) -> str:
     """The type's name in DuckDB and PostgreSQL."""

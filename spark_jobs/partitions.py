@@ -41,7 +41,7 @@ Finish = Callable[[str, pa.Table], Sequence[pa.Table]]
 
 
 def committer(
-    lake_uri: str, outputs: Sequence[Output], marks: dict[str, str], finish: Finish | None
+    lake_uri: str, outputs: Sequence[Output], marks: dict[str, str], finish: Finish | None, level: str = "date"
 ) -> Callable[[tuple[pa.Scalar, ...], pa.Table], pa.Table]:
     """A function that commits one day's group of rows to the lake, sorted, in the executor that holds them.
 
@@ -50,6 +50,7 @@ def committer(
         outputs: where the day goes; the first one is counted.
         marks: watermark by day: the hash of the inputs it was made from.
         finish: makes the outputs' tables of the day and its rows; without it the rows are the one output.
+        level: what the partitions are by; `date`, or another name where `day` is no day.
     """
 
     def commit(key: tuple[pa.Scalar, ...], rows: pa.Table) -> pa.Table:
@@ -59,22 +60,27 @@ def committer(
         for output, found in zip(outputs, tables, strict=True):
             table = found.select(output.schema.names).cast(output.schema)
             table = table.sort_by([(name, "ascending") for name in output.order])
-            done.append(Lake(lake_uri).write(output.dataset, f"date={day}", table, watermark=marks[day]))
-        return pa.table({"partition": [f"date={day}"], "rows": [done[0].rows], "changed": [done[0].changed]})
+            done.append(Lake(lake_uri).write(output.dataset, f"{level}={day}", table, watermark=marks[day]))
+        return pa.table({"partition": [f"{level}={day}"], "rows": [done[0].rows], "changed": [done[0].changed]})
 
     return commit
 
 
 def commit_days(
-    frame: DataFrame, lake: Lake, outputs: Sequence[Output], marks: dict[str, str], finish: Finish | None = None
+    frame: DataFrame,
+    lake: Lake,
+    outputs: Sequence[Output],
+    marks: dict[str, str],
+    finish: Finish | None = None,
+    level: str = "date",
 ) -> dict[str, int]:
     """Commit a frame with a column `day`, a partition a day; returns counts. Days without a row become empty.
 
     Only the outcome (one small row a day) reaches the driver.
     """
-    commit = committer(lake.uri, outputs, marks, finish)
+    commit = committer(lake.uri, outputs, marks, finish, level)
     done = frame.groupBy("day").applyInArrow(commit, COMMITTED).collect()
-    for day in set(marks) - {row["partition"].removeprefix("date=") for row in done}:
+    for day in set(marks) - {row["partition"].removeprefix(f"{level}=") for row in done}:
         for output in outputs:
-            lake.write(output.dataset, f"date={day}", output.schema.empty_table(), watermark=marks[day])
+            lake.write(output.dataset, f"{level}={day}", output.schema.empty_table(), watermark=marks[day])
     return {"days": len(marks), "rows": sum(r["rows"] for r in done), "changed": sum(r["changed"] for r in done)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -16,6 +17,7 @@ from flashsale.decision_tables import DECISIONS
 from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.settings import settings
+from flashsale.tables import TRENDS
 from flashsale.times import Window
 from flashsale.warehouse_build import build
 from flashsale.warehouse_load import load, publish, publish_duckdb
@@ -32,6 +34,7 @@ MARTS = (
     "fct_sale_hours",
     "fct_sale_performance",
     "fct_text_signals",
+    "fct_trends",
     "feat_demand",
     "feat_user_behaviour",
 )
@@ -46,7 +49,18 @@ def shop_lake(small_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for stream in STREAMS:
         ingest_stream(source, stream, ALWAYS, keeper)
     ingest_requests(source, lake)
+    for day in (1, 5, 14):
+        lake.write("text/trends", f"date=2026-01-{day:02}", trends(date(2026, 1, day)))
     return folder
+
+
+def trends(day: date) -> pa.Table:
+    """Two terms that trend in one category, one in another."""
+    names = [("phones", "swollen", 8, 2.0), ("phones", "刷新率", 9, 1.0), ("tents", "swollen", 6, 1.5)]
+    rows = [
+        (day, c, t, n, 50, e, n / e, math.log2((n + 1) / (e + 1)), 1e-6, 1e-4, f"hash of {t}") for c, t, n, e in names
+    ]
+    return pa.table([pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), TRENDS, strict=True)], schema=TRENDS)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +112,19 @@ def test_build_agrees_with_the_raw_files(built: Path, small_shop: Path) -> None:
         "SELECT campaign_id, sum(units_sold)::BIGINT AS units FROM marts.fct_sale_performance GROUP BY 1 ORDER BY 1"
     )
     assert [tuple(r.values()) for r in found.to_pylist() if r["units"]] == expected
+
+
+def test_trends_know_their_place_and_when_they_were_last(built: Path) -> None:
+    found = warehouse.read(
+        "SELECT trend_date, term, trend_rank, previous_trend_date, is_emerging FROM marts.fct_trends "
+        "WHERE category = 'phones' ORDER BY trend_date, trend_rank"
+    ).to_pylist()
+    days = [date(2026, 1, d) for d in (1, 5, 14)]
+    assert [tuple(row.values()) for row in found] == [
+        (day, term, rank, before, emerging)
+        for day, before, emerging in zip(days, [None, *days[:2]], [True, False, True], strict=True)
+        for rank, term in ((1, "刷新率"), (2, "swollen"))
+    ]
 
 
 def test_loading_again_changes_nothing_and_names_changed_days(

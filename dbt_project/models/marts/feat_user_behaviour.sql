@@ -23,6 +23,53 @@ actions as (
     group by user_id
 ),
 
+sessions as (
+    select
+        user_id,
+        count(*) as visits,
+        cast(sum(seconds) as float8) / 60 / count(*) as visit_minutes
+    from {{ ref('int_sessions') }}
+    group by user_id
+),
+
+wishes as (
+    select
+        user_id,
+        sku_id,
+        acted_at as wished_at,
+        cast(null as timestamptz) as bought_at
+    from {{ ref('stg_raw__actions') }}
+    where action = 'cart'
+    union all
+    select
+        user_id,
+        sku_id,
+        ordered_at,
+        ordered_at
+    from {{ ref('int_order_lines') }}
+    where not is_cancelled
+),
+
+followed as (
+    select
+        user_id,
+        wished_at,
+        bought_at,
+        min(bought_at) over (
+            partition by user_id, sku_id order by wished_at range between current row and unbounded following
+        ) as next_bought_at
+    from wishes
+),
+
+conversions as (
+    select
+        user_id,
+        count(*) filter (where next_bought_at - wished_at <= interval '24 hours') as carts_bought
+    from followed
+    where bought_at is null
+    group by user_id
+),
+
 users as (
     select user_id from orders
     union
@@ -46,7 +93,21 @@ select
     cast(
         case when actions.views > 0 then least(1.0 * actions.carts / actions.views, 1.0) end as float8
     ) as cart_rate,
-    actions.last_seen_at
+    actions.last_seen_at,
+    cast(coalesce(sessions.visits, 0) as bigint) as visit_count,
+    sessions.visit_minutes as visit_minutes_mean,
+    cast(coalesce(conversions.carts_bought, 0) as bigint) as carts_bought,
+    cast(
+        case when actions.carts > 0 then 1.0 * coalesce(conversions.carts_bought, 0) / actions.carts end as float8
+    ) as cart_conversion,
+    cast(
+        {{ hours_between(
+            'max(greatest(orders.last_ordered_at, actions.last_seen_at)) over ()',
+            'greatest(orders.last_ordered_at, actions.last_seen_at)'
+        ) }} / 24.0 as float8
+    ) as recency_days
 from users
 left join orders on users.user_id = orders.user_id
 left join actions on users.user_id = actions.user_id
+left join sessions on users.user_id = sessions.user_id
+left join conversions on users.user_id = conversions.user_id
