@@ -1,6 +1,6 @@
 """Text at scale: cleaning beside Spark, Polars and DuckDB; near-duplicates beside Rensa; cost per row as rows grow.
 
-    python benchmarks/text.py [--quick] [--rows N]
+    python benchmarks/text.py [--quick] [--rows N] [--model FOLDER]
 
 **Cleaning.** Real sentences resampled with identifiers, links, mentions and markup, by default more than 1 GB of them.
 The peers run the table's patterns one after another (`regexp_replace`, `str.replace_all`), in the form their engine
@@ -14,6 +14,10 @@ need seconds.
 the texts as well. Recall and precision of what is dropped, against exact Jaccard similarity of all pairs, are printed
 for both. Rensa gets the fastest of several settings that come within two points of ours in the harmonic mean of both
 figures, or its best.
+
+**Scoring.** With `--model`, a fetched version of the text model: distinct sentences scored in Spark's workers, one
+thread each, beside the same model in one process with as many threads. Both have it loaded; at least 99 in 100
+sentences must get the same sentiment (numbers of low precision depend on what shares a batch).
 """
 
 from __future__ import annotations
@@ -312,6 +316,40 @@ def against_rensa(rows: int, judged: int, rounds: int) -> list[Result]:
     ]
 
 
+def scoring(folder: str, rows: int, rounds: int) -> Result:
+    """The text model in Spark's workers beside the same model outside, on the same distinct sentences."""
+    import pandas as pd
+
+    from spark_jobs.model import load_model
+    from spark_jobs.score_social_text import scored_once
+    from spark_jobs.session import build_session
+
+    texts = pc.unique(resampled(rows)).to_pylist()
+    names = [f"{number:09}" for number in range(len(texts))]
+    spark = build_session("benchmark-scoring")
+    spark.sparkContext.setLogLevel("ERROR")
+    frame = spark.createDataFrame(pa.table({"text_hash": names, "clean_text": texts})).repartition(THREADS).cache()
+    frame.count()
+    given = pd.DataFrame({"text": texts})
+
+    def inside() -> dict[str, str]:
+        found = scored_once(frame, folder, THREADS).select("text_hash", "sentiment").toArrow()
+        return dict(zip(found["text_hash"].to_pylist(), found["sentiment"].to_pylist(), strict=True))
+
+    def outside() -> dict[str, str]:
+        found = load_model(folder).predict(given, params={"threads": THREADS})
+        return dict(zip(names, found["sentiment"], strict=True))
+
+    def alike(a: dict[str, str], b: dict[str, str]) -> bool:
+        return a.keys() == b.keys() and sum(a[n] == b[n] for n in a) >= 0.99 * len(a)
+
+    name, sides = "score_in_spark_vs_outside", {"work": len(texts), "unit": "sentences/s"}
+    try:
+        return compare(name, inside, outside, rounds=rounds, same=alike, **sides)
+    finally:
+        spark.stop()
+
+
 def growth(sizes: tuple[int, ...]) -> float:
     """Exponent of cleaning's time in the number of rows: the slope of a line through the logarithms."""
     times = []
@@ -332,11 +370,14 @@ def main() -> None:
     """Measure and write `results/text.json`."""
     made = parser(__doc__ or "")
     made.add_argument("--rows", type=int, help=f"texts to clean (default {ROWS}, with --quick {QUICK_ROWS})")
+    made.add_argument("--model", help="folder of a fetched text model, to measure scoring too")
     args = made.parse_args()
     rows = args.rows or (QUICK_ROWS if args.quick else ROWS)
     rounds = 1 if args.quick else 3
     results = against_engines(resampled(rows), rounds)
     results += against_rensa(*((4_000, 800) if args.quick else (200_000, 4_000)), rounds)
+    if args.model:
+        results.append(scoring(args.model, 200 if args.quick else 20_000, rounds))
     exponent = growth(QUICK_GROWTH if args.quick else GROWTH)
     print(f"cleaning: time grows with rows to the power of {exponent:.3f}")
     write("text", results, quick=args.quick)
