@@ -21,6 +21,10 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     plan.add_argument("--without-text", action="store_true", help="plan on the model without text features")
     plan.add_argument("--model", help="registered demand model or model folder instead of the champion")
     plan.add_argument("--keep", type=Path, help="also keep what the plan was solved from here (must not exist)")
+    plan.add_argument(
+        "--time-limit", type=float, default=float("inf"), metavar="SECONDS",
+        help="for each solving: answer with the best plan so far and its gap (may differ from run to run)",
+    )  # fmt: skip
     plan.set_defaults(func=_plan)
     change = commands.add_parser("what-if", help="a stored plan under a changed request, beside itself; stores nothing")
     whose = change.add_mutually_exclusive_group(required=True)
@@ -48,7 +52,8 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
     kind = "plain" if args.without_text else "text"
     plan_id = f"{args.request_id}-{kind}-{sources.data_hash[:10]}"
     print(f"planning {args.request_id}: {len(inputs.request.skus)} SKUs", file=sys.stderr)
-    with_text, without = make_plan(inputs, models.with_text, seed), make_plan(inputs, models.without_text, seed)
+    with_text = make_plan(inputs, models.with_text, seed, args.time_limit)
+    without = make_plan(inputs, models.without_text, seed, args.time_limit)
     profits = held_out_profit(inputs, models.with_text, [with_text, without], seed)
     chosen, twin = (without, None) if args.without_text else (with_text, without)
     rows = plan_rows(inputs, chosen, twin).assign(

@@ -49,8 +49,8 @@ class Planned:
     demand: list[ActionDemand]
 
 
-def make_plan(inputs: Inputs, heads: LevelHeads, seed: int) -> Planned:
-    """Solve a request under one demand model; the same inputs and seed give the same plan."""
+def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float = np.inf) -> Planned:
+    """Solve a request under one demand model; without a time limit the same inputs and seed give the same plan."""
     demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
     drawn = scenarios(demand, _shocks(inputs, heads, SOLVED_ON, seed))
     listed = inputs.rows.groupby("sku_id")["list_price"].first()
@@ -74,7 +74,7 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int) -> Planned:
     problem = Problem(
         skus, regions, None if stock is None else float(stock), None if promotion is None else float(promotion)
     )
-    return Planned(problem, solve(problem), demand)
+    return Planned(problem, solve(problem, time_limit_s=time_limit_s), demand)
 
 
 def _shocks(inputs: Inputs, heads: LevelHeads, count: int, seed: int) -> Floats:
