@@ -45,7 +45,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _plan(args: argparse.Namespace) -> dict[str, Any]:
     from ml.allocation import store
-    from ml.allocation.plan import held_out_profit, make_plan, plan_rows
+    from ml.allocation.plan import held_out_profit, make_plan, plan_rows, with_experiment
 
     sources = store.gather(args.request_id, args.model)
     inputs, models, seed = sources.inputs, sources.models, settings().seed
@@ -56,6 +56,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
     without = make_plan(inputs, models.without_text, seed, args.time_limit)
     profits = held_out_profit(inputs, models.with_text, [with_text, without], seed)
     chosen, twin = (without, None) if args.without_text else (with_text, without)
+    chosen = with_experiment(chosen, inputs.request, seed)
     rows = plan_rows(inputs, chosen, twin).assign(
         request_id=args.request_id,
         plan_id=plan_id,
@@ -112,6 +113,8 @@ def _answer(plan_id: str, status: str, rows: Any, chosen: Any, inputs: Any, prof
             if price > 1e-6
         },
         "unlawful_prices_left_out": len(inputs.ladder.dropped),
+        "experiment_skus": len(chosen.experiment.arms),
+        "experiment_cost": round(chosen.experiment.cost, 2),
     }
 
 

@@ -86,6 +86,12 @@ def _at_fixed_offers(problem: Problem, time_limit_s: float) -> Solution:
     return _solution(problem, choices, plan.bound, plan.multipliers)
 
 
+def replan(problem: Problem, solution: Solution, actions: list[int]) -> Solution | None:
+    """The plan with other actions, one a SKU, and units handed out anew; None where minimum service does not fit."""
+    choices = _fill(problem, actions, solution.multipliers)
+    return None if choices is None else _solution(problem, choices, solution.bound, solution.multipliers)
+
+
 def _solution(problem: Problem, choices: list[Choice], bound: float, multipliers: Floats) -> Solution:
     value = _value(problem, choices)
     supply = np.array([_supply_price(problem, i, c, multipliers) for i, c in enumerate(choices)])
