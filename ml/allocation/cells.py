@@ -56,10 +56,14 @@ class Cells:
     def respond(self, multipliers: Floats) -> Response:
         """Every SKU's best units where each coupling row has a price, shape (2 + regions,)."""
         units = np.empty(len(self.place), dtype=np.int64)
-        price = self.holding + multipliers[STOCK] * self.money + multipliers[SPACE + self.place]
-        gain = self.margin - multipliers[PROMOTION] * self.discount
+        price, gain = self._priced(multipliers)
         _respond(self.sku_start, self.start, self.survival, gain, price, self.least, self.supply, units)
         return Response(units, gain * self.sold(units) - price * units)
+
+    def _priced(self, multipliers: Floats) -> tuple[Floats, Floats]:
+        """What a unit costs and what a sale brings in each cell, the coupling rows' prices counted."""
+        price = self.holding + multipliers[STOCK] * self.money + multipliers[SPACE + self.place]
+        return price, self.margin - multipliers[PROMOTION] * self.discount
 
     def sold(self, units: Ints) -> Floats:
         """Expected sales of each cell."""
@@ -80,8 +84,7 @@ class Cells:
         Both in the order of marginal value less the price of what a unit takes.
         """
         whole = units.copy()
-        price = self.holding + multipliers[STOCK] * self.money + multipliers[SPACE + self.place]
-        gain = self.margin - multipliers[PROMOTION] * self.discount
+        price, gain = self._priced(multipliers)
         sku = np.repeat(np.arange(len(self.supply)), np.diff(self.sku_start))
         by_place = np.argsort(self.place, kind="stable")
         bounds = np.searchsorted(self.place[by_place], np.arange(len(self.limits) - SPACE + 1))
@@ -168,7 +171,7 @@ def check_least(cells: Cells) -> None:
 
 
 @_jit()
-def _first_at_most(survival: Floats, low: int, high: int, threshold: float) -> int:
+def _count_above(survival: Floats, low: int, high: int, threshold: float) -> int:
     """How many of the falling values in [low, high) are above the threshold."""
     begin = low
     while low < high:
@@ -222,14 +225,6 @@ def _tabulate(ordered: Any, start: Ints, survival: Floats, sales: Floats) -> Non
             sales[start[c] + c + q + 1] = total
 
 
-@_jit()
-def _wanted(c: int, start: Ints, survival: Floats, gain: Floats, price: Floats, least: Ints) -> int:
-    """Units of a cell whose marginal value is positive, minimum service at the least."""
-    if gain[c] <= 0:
-        return least[c]
-    return max(least[c], _first_at_most(survival, start[c], start[c + 1], price[c] / gain[c]))
-
-
 @_jit(parallel=True)
 def _respond(
     sku_start: Ints, start: Ints, survival: Floats, gain: Floats, price: Floats, least: Ints, supply: Ints, units: Ints
@@ -238,7 +233,7 @@ def _respond(
         total = 0
         highest = 0.0
         for c in range(sku_start[i], sku_start[i + 1]):
-            units[c] = _wanted(c, start, survival, gain, price, least)
+            units[c] = _dearer(c, start, survival, gain, price, least, 0.0)
             total += units[c]
             highest = max(highest, gain[c] - price[c])
         if total <= supply[i]:
@@ -272,9 +267,10 @@ def _respond(
 
 @_jit()
 def _dearer(c: int, start: Ints, survival: Floats, gain: Floats, price: Floats, least: Ints, more: float) -> int:
+    """Units of a cell worth more than their price and `more`, minimum service at the least."""
     if gain[c] <= 0:
         return least[c]
-    return max(least[c], _first_at_most(survival, start[c], start[c + 1], (price[c] + more) / gain[c]))
+    return max(least[c], _count_above(survival, start[c], start[c + 1], (price[c] + more) / gain[c]))
 
 
 @_jit()

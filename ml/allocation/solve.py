@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ml.allocation.cells import make_cells
 from ml.allocation.conflicts import SLACK, least_choices
 from ml.allocation.master import master_programme
-from ml.allocation.problem import Choice, Problem, Tables, use_of, value_of
+from ml.allocation.problem import Choice, Problem, Tables, relative_gap, use_of, value_of
 from ml.allocation.units import solve_cells
 
 Floats = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ class Solution:
     @property
     def gap(self) -> float:
         """Relative distance of the plan's value to the upper bound, at least 0."""
-        return max(self.bound - self.value, 0.0) / max(abs(self.bound), 1.0)
+        return relative_gap(self.value, self.bound)
 
 
 def solve(problem: Problem, *, time_limit_s: float = np.inf) -> Solution:

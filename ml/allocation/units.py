@@ -16,6 +16,7 @@ import numpy as np
 
 from ml.allocation.cells import SPACE, Cells, Floats, Ints, check_least
 from ml.allocation.master import master_programme
+from ml.allocation.problem import relative_gap
 
 HALVINGS = 60
 DESCENTS = 120  # evaluations that L-BFGS-B may take
@@ -36,7 +37,7 @@ class CellPlan:
     @property
     def gap(self) -> float:
         """Relative distance of the value to the upper bound, at least 0."""
-        return max(self.bound - self.value, 0.0) / max(abs(self.bound), 1.0)
+        return relative_gap(self.value, self.bound)
 
 
 class _Search:
@@ -47,20 +48,21 @@ class _Search:
         self.finite = np.isfinite(cells.limits)
         self.limits = np.where(self.finite, cells.limits, 0.0)
         self.bound, self.prices = np.inf, np.zeros(len(cells.limits))
-        self.units, self.value = cells.least, cells.value(cells.least)
+        self.answer = self.units = cells.least
+        self.value = cells.value(cells.least)
 
     def ask(self, prices: Floats) -> tuple[float, Floats, Ints, Floats]:
         """The bound at these prices, its slope (room left in each row), the units and priced values of the cells."""
         answer = self.cells.respond(prices)
         bound = float(answer.value.sum() + prices @ self.limits)
         if bound < self.bound:
-            self.bound, self.prices = bound, prices.copy()
+            self.bound, self.prices, self.answer = bound, prices.copy(), answer.units
         slope = np.where(self.finite, self.limits - self.cells.use(answer.units), 0.0)
         return bound, slope, answer.units, answer.value
 
     def settle(self) -> None:
         """Mend the answer at the best prices into a plan, and keep it where it is better."""
-        units = self.cells.mend(self.cells.respond(self.prices).units, self.prices)
+        units = self.cells.mend(self.answer, self.prices)
         value = self.cells.value(units)
         if value > self.value:
             self.units, self.value = units, value
