@@ -26,6 +26,11 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="for each solving: answer with the best plan so far and its gap (may differ from run to run)",
     )  # fmt: skip
     plan.set_defaults(func=_plan)
+    folder = commands.add_parser("plan-folder", help="plan from folders of decision tables, without lake or registry")
+    folder.add_argument("--in", dest="folders", type=Path, nargs="+", required=True, help="folders to plan, in turn")
+    folder.add_argument("--kinds", nargs="+", choices=("text", "plain"), default=["text"], help="with texts, without")
+    folder.add_argument("--seed", type=int, default=None, help="by default the platform's")
+    folder.set_defaults(func=_plan_folder)
     change = commands.add_parser("what-if", help="a stored plan under a changed request, beside itself; stores nothing")
     whose = change.add_mutually_exclusive_group(required=True)
     whose.add_argument("--plan-id", help="a plan of the lake, solved again on the warehouse as it is now")
@@ -116,6 +121,13 @@ def _answer(plan_id: str, status: str, rows: Any, chosen: Any, inputs: Any, prof
         "experiment_skus": len(chosen.experiment.arms),
         "experiment_cost": round(chosen.experiment.cost, 2),
     }
+
+
+def _plan_folder(args: argparse.Namespace) -> dict[str, Any]:
+    from ml.allocation.folder import plan_folder
+
+    seed = settings().seed if args.seed is None else args.seed
+    return {str(folder): plan_folder(folder, tuple(args.kinds), seed) for folder in args.folders}
 
 
 def _what_if(args: argparse.Namespace) -> dict[str, Any]:
