@@ -83,6 +83,9 @@ ALLOCATION_RECOMMENDATIONS = pa.schema(
         ("plan_value", pa.float64()),
         ("plan_bound", pa.float64()),
         ("plan_gap", pa.float64()),
+        ("experiment_arm", pa.string()),
+        ("experiment_propensity", pa.float64()),
+        ("experiment_other_price", pa.float64()),
         ("model_version", pa.string()),
         ("text_model_version", pa.string()),
         ("data_hash", pa.string()),
@@ -111,6 +114,8 @@ ALLOCATION_PLANS = pa.schema(
         ("text_worth_high", pa.float64()),
         ("shadow_prices", pa.string()),
         ("unlawful_prices_left_out", pa.int64()),
+        ("experiment_skus", pa.int64()),
+        ("experiment_cost", pa.float64()),
     ]
 )
 

@@ -48,7 +48,10 @@ class SkuAsk(BaseModel):
 
 
 class SaleRequest(BaseModel):
-    """A request for the next plan. Money is in `currency`, times are UTC."""
+    """A request for the next plan. Money is in `currency`, times are UTC.
+
+    `experiment_share` is the largest share of the plan's expected profit that prices drawn by lot may cost (0: none).
+    """
 
     model_config = ConfigDict(extra="forbid")
     request_id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
@@ -60,6 +63,7 @@ class SaleRequest(BaseModel):
     promotion_budget: Decimal | None = Field(default=None, ge=0)
     max_price_changes: int = Field(default=0, ge=0)
     price_lookback_days: int = Field(default=30, ge=0)
+    experiment_share: float = Field(default=0.02, ge=0, le=0.02)
     regions: list[RegionAsk] = Field(min_length=1)
     skus: list[SkuAsk] = Field(min_length=1)
 

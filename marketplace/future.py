@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from marketplace.choice import Floats, Ints, competition_factors
+from marketplace.choice import Floats, Ints
 from marketplace.columns import moments, money, pick
 from marketplace.events import CURRENCY
 from marketplace.sales import Cells, Schedule
@@ -70,35 +71,43 @@ def _ladder(world: World, cells: Cells, sku: int) -> list[int]:
     return sorted(p for p in steps if p >= world.cost_cents[sku] * 1.08)
 
 
+def sale_means(world: World, sale: NextSale, price: Ints, promo: Ints, slot_us: Ints) -> Floats:
+    """True mean demand of the next sale as one whole, shape (SKUs, regions), units.
+
+    Args:
+        price: offer price of each SKU of the sale, cents, shape (SKUs,).
+        promo: index into PROMO_TYPES of each.
+        slot_us: start of each, microseconds.
+    """
+    skus, regions = len(sale.sku), len(world.region_ids)
+    means = world.sale_mean(
+        np.repeat(sale.sku, regions),
+        np.tile(np.arange(regions), skus),
+        np.repeat(price / world.list_cents[sale.sku], regions),
+        np.repeat(promo, regions),
+        np.repeat(slot_us, regions),
+        DURATION_HOURS,
+        np.repeat(sale.shock, regions),
+    )
+    return means.reshape(skus, regions)
+
+
 def true_means(world: World, sale: NextSale) -> pa.Table:
-    """True mean demand of every action, the SKU's rivals at the middle of their ladders."""
+    """True mean demand of every action, the SKU's rivals at the middle of their ladders, in its slot."""
     middle = np.array([ladder[len(ladder) // 2] for ladder in sale.prices])
-    category, listed = world.category[sale.sku], world.list_cents[sale.sku]
+    first = np.array([promos[0] for promos in sale.promos])
     regions = np.arange(len(world.region_ids))
     rows: dict[str, list[Any]] = {"sku": [], "region": [], "price": [], "promo": [], "slot": [], "mean": []}
     for i, sku in enumerate(sale.sku):
-        for price in sale.prices[i]:
-            ratio = middle / listed
-            ratio[i] = price / listed[i]
-            rivals = competition_factors(ratio, category)[i]
-            for promo in sale.promos[i]:
-                for slot in sale.slots_us:
-                    same = np.ones(len(regions))
-                    mean = world.sale_mean(
-                        np.full(len(regions), sku),
-                        regions,
-                        same * ratio[i],
-                        np.full(len(regions), promo),
-                        slot,
-                        DURATION_HOURS,
-                        same * sale.shock[i],
-                        same * rivals,
-                    )
-                    fixed = {"sku": sku, "price": price, "promo": promo, "slot": slot}
-                    for name, value in fixed.items():
-                        rows[name].extend([value] * len(regions))
-                    rows["region"].extend(regions)
-                    rows["mean"].extend(mean)
+        for price, promo, slot in product(sale.prices[i], sale.promos[i], sale.slots_us):
+            prices, promos = middle.copy(), first.copy()
+            prices[i], promos[i] = price, promo
+            mean = sale_means(world, sale, prices, promos, np.full(len(sale.sku), slot))[i]
+            fixed = {"sku": sku, "price": price, "promo": promo, "slot": slot}
+            for name, value in fixed.items():
+                rows[name].extend([value] * len(regions))
+            rows["region"].extend(regions)
+            rows["mean"].extend(mean)
     index = {name: np.array(values) for name, values in rows.items()}
     return pa.table(
         {
@@ -149,9 +158,8 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
     """The sale request as a mapping; budgets, supply and the space of one region bind a little."""
     rng = generator(world.size.seed, "request")
     middle = np.array([ladder[len(ladder) // 2] for ladder in sale.prices])
-    listed, category = world.list_cents[sale.sku], world.category[sale.sku]
+    listed = world.list_cents[sale.sku]
     r = len(world.region_ids)
-    rivals = competition_factors(middle / listed, category)
     usual = world.sale_mean(
         np.repeat(sale.sku, r),
         np.tile(np.arange(r), len(sale.sku)),
@@ -160,10 +168,9 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
         sale.slots_us[1],
         DURATION_HOURS,
         np.zeros(len(sale.sku) * r),
-        np.repeat(rivals, r),
     ).reshape(len(sale.sku), r)
     units = usual.sum(axis=1)
-    supply = np.ceil(units * rng.uniform(0.9, 1.7, len(units))).astype(int)
+    supply = np.ceil(units * rng.uniform(0.9, 1.7, len(units)) * world.size.regime.supply_factor).astype(int)
     stock_budget = 0.5 * float((world.cost_cents[sale.sku] * units).sum()) / 100
     promotion = 0.4 * float(((listed - middle) * units).sum()) / 100
     moment = [datetime.fromtimestamp(us / 1e6, UTC) for us in (world.size.end_us, *sale.slots_us)]

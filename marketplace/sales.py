@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from marketplace.choice import Floats, Ints, competition_factors
+from marketplace.choice import Floats, Ints
 from marketplace.world import (
     DAY_US,
     HOUR_US,
@@ -119,7 +119,6 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
         start,
         hours,
         offer["shock"],
-        offer.pop("competition"),
     )
     stock = _managers_stock(world, rng, memory.sold[sku, region], sku, region, start)
     first_cell = sum(len(p["sku"]) for p in memory.parts)
@@ -164,13 +163,16 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
     chosen = np.sort(rng.choice(ready, count, replace=False))
     held_out = rng.permutation(r)[: int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))] if r > 2 else np.array([], int)
     regions = np.setdiff1d(np.arange(r), held_out)
+    opens = world.size.end_us - world.size.regime.new_region_days * DAY_US
+    if world.size.regime.new_region_days and start < opens:
+        regions = np.setdiff1d(regions, [r - 1])
+        regions = regions if len(regions) else np.array([0])
     shock = rng.normal(0.0, SHOCK_SD, count) - SHOCK_SD**2 / 2
     # A manager who senses demand gives less discount away: price is not random, as in a real shop.
-    sensed = rng.integers(0, len(PRICE_LADDER), count) + np.round(0.4 * shock / SHOCK_SD)
+    sensed = rng.integers(0, len(PRICE_LADDER), count) + np.round(world.size.regime.manager_sense * shock / SHOCK_SD)
     ratio = PRICE_LADDER[np.clip(sensed, 0, len(PRICE_LADDER) - 1).astype(int)]
     price = np.round(world.list_cents[chosen] * ratio, -1).astype(np.int64)
     promo = rng.choice(len(PROMO_TYPES), count, p=[0.4, 0.2, 0.25, 0.15])
-    rivals = competition_factors(price / world.list_cents[chosen], world.category[chosen])
     k = len(regions)
     return {
         "sku": np.repeat(chosen, k),
@@ -178,14 +180,14 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
         "promo": np.repeat(promo, k),
         "price_cents": np.repeat(price, k),
         "shock": np.repeat(shock, k),
-        "competition": np.repeat(rivals, k),
     }
 
 
 def _managers_stock(world: World, rng: np.random.Generator, last: Floats, sku: Ints, region: Ints, start: int) -> Ints:
-    """Last sale's units x 1.1, pulled towards a multiple of the baseline, with a human's noise."""
+    """Last sale's units x 1.1, pulled towards a multiple of the baseline, human noise and the regime's factor."""
     habit = world.level_at(start)[sku, region] * 8.0
     wish = np.where(last >= 0, 0.45 * last * 1.1 + 0.55 * habit, habit)
+    wish = wish * world.size.regime.stock_factor
     return np.maximum(2, np.round(wish * rng.lognormal(0.0, 0.25, len(sku)))).astype(np.int64)
 
 

@@ -99,7 +99,8 @@ def announced_drafts(world: World, cells: Cells, extra: tuple[Ints, Ints, Floats
     start = np.concatenate([cells.starts_us[first], extra[0]])
     sku = np.concatenate([cells.sku[first], extra[1]])
     shock = np.concatenate([cells.shock[first], extra[2]])
-    heard = shock + rng.normal(0.0, 0.12, len(shock))  # people sense the demand, not quite exactly
+    regime = world.size.regime
+    heard = regime.text_gain * shock + rng.normal(0.0, regime.text_noise, len(shock))  # sensed, not quite exactly
     row = np.repeat(np.arange(len(sku)), rng.poisson(14.0 * np.exp(1.1 * heard)))
     # Interest grows towards the sale.
     time = start[row] - (WARM_UP_US * rng.random(len(row)) ** 1.3).astype(np.int64)
@@ -110,7 +111,21 @@ def announced_drafts(world: World, cells: Cells, extra: tuple[Ints, Ints, Floats
     idle_time = world.size.start_us + idle_day * DAY_US + rng.integers(0, DAY_US, len(idle_day))
     calm = _polarity(rng, 0.3 + 0.5 * world.quality[idle_sku], wanting=np.full(len(idle_sku), 0.25))
     time, sku = np.concatenate([time, idle_time]), np.concatenate([sku[row], idle_sku])
-    return Drafts(time, sku, np.concatenate([warm, calm]), rng.integers(0, world.users, len(sku)))
+    posts = Drafts(time, sku, np.concatenate([warm, calm]), rng.integers(0, world.users, len(sku)))
+    return _joined(posts, _bots(world, start, np.concatenate([cells.sku[first], extra[1]])))
+
+
+def _bots(world: World, start: Ints, sku: Ints) -> Drafts:
+    """Posts by a few bots in the week before a sale: each SKU praised or damned, whatever its demand."""
+    rng = generator(world.size.seed, "bots")
+    row = np.repeat(np.arange(len(sku)), rng.poisson(world.size.regime.bot_posts, len(sku)))
+    opinion = rng.choice([NEGATIVE, WANTING], len(sku))
+    time = start[row] - rng.integers(0, WARM_UP_US, len(row))
+    return Drafts(time, sku[row], opinion[row], rng.integers(0, 5, len(row)))
+
+
+def _joined(first: Drafts, second: Drafts) -> Drafts:
+    return Drafts(*(np.concatenate([getattr(first, f), getattr(second, f)]) for f in first.__dataclass_fields__))
 
 
 def _polarity(rng: np.random.Generator, mood: Floats, wanting: Floats) -> Ints:
@@ -133,8 +148,7 @@ def after_drafts(world: World, cells: Cells, lines: Lines, orders: Orders) -> tu
     lost = np.flatnonzero(lines.wanted > lines.served)
     angry, asking = lost[rng.random(len(lost)) < 0.08], lost[rng.random(len(lost)) < 0.10]
     late = _latecomers(world, rng, cells, lines, angry)
-    reviews = Drafts(*(np.concatenate([getattr(reviews, f), getattr(late, f)]) for f in late.__dataclass_fields__))
-    return reviews, _latecomers(world, rng, cells, lines, asking)
+    return _joined(reviews, late), _latecomers(world, rng, cells, lines, asking)
 
 
 def _latecomers(world: World, rng: np.random.Generator, cells: Cells, lines: Lines, rows: Ints) -> Drafts:

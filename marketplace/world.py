@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marketplace.choice import Floats, Ints
+from marketplace.choice import Floats, Ints, competition_factors, nested_logit_factors, ranked_list_factors
+from marketplace.regimes import USUAL, Regime
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -99,7 +100,7 @@ REGIONS = ("east", "north", "south", "west", "centre", "coast", "hills", "plains
 
 @dataclass(frozen=True)
 class Size:
-    """What to build: number of SKUs, regions, past sales and days of history, its exclusive end, the seed."""
+    """What to build: number of SKUs, regions, past sales and days of history, its exclusive end, seed, regime."""
 
     seed: int = 20261111
     skus: int = 20
@@ -107,6 +108,7 @@ class Size:
     sales: int = 40
     days: int = 240
     end: dt.date = dt.date(2026, 11, 10)
+    regime: Regime = USUAL
 
     def __post_init__(self) -> None:
         checks = (("skus", self.skus, 4, 400), ("regions", self.regions, 2, len(REGIONS)),
@@ -188,29 +190,51 @@ class World:
         return np.asarray(self.level[:, :, (moment_us - self.size.start_us) // DAY_US], dtype=np.float64)
 
     def sale_mean(
-        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int, hours: int,
-        shock: Floats, competition: Floats,
+        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int | Ints, hours: int, shock: Floats,
     ) -> Floats:  # fmt: skip
-        """True mean demand in units of offers of one sale, shape (offers,).
+        """True mean demand in units of all offers of one sale, shown together, shape (offers,).
 
         Args:
             sku, region: indices of each offer.
             ratio: offer price over list price.
             promo: index into PROMO_TYPES.
-            start_us, hours: start (microseconds) and duration of the sale.
+            start_us, hours: start (microseconds, one or one an offer) and duration of the sale.
             shock: log shock of each offer, announced by texts.
-            competition: multiplier from `choice.competition_factors`.
         """
-        start_hour = int(start_us // HOUR_US % 24)
-        timing = np.array([self.timing_factor(c, start_hour, hours) for c in range(len(CATEGORIES))])
+        start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
+        factor = self._competition(sku, region, ratio, self._alone(sku, region, ratio, promo, start, hours, shock, 1.0))
+        return self._alone(sku, region, ratio, promo, start, hours, shock, factor)
+
+    def _alone(
+        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start: Ints, hours: int, shock: Floats,
+        competition: Floats | float,
+    ) -> Floats:  # fmt: skip
+        """Mean demand of offers as if each were the only one, times a multiplier."""
+        opening, which = np.unique(start // HOUR_US % 24, return_inverse=True)
+        timing = np.array([[self.timing_factor(c, int(h), hours) for c in range(len(CATEGORIES))] for h in opening])
         lift = np.array([c.lift for c in CATEGORIES])
         kind = self.category[sku]
         price = ratio ** (-self.elasticity[sku])
-        level = self.level_at(start_us)[sku, region]
+        level = self.level[sku, region, (start - self.size.start_us) // DAY_US]
         return np.asarray(
-            level * lift[kind] * timing[kind] * price * PROMO_EFFECT[promo] * competition * np.exp(shock),
+            level * lift[kind] * timing[which, kind] * price * PROMO_EFFECT[promo] * competition * np.exp(shock),
             dtype=np.float64,
         )
+
+    def _competition(self, sku: Ints, region: Ints, ratio: Floats, alone: Floats) -> Floats:
+        """Multiplier on each offer caused by the others of its region, as the regime's customers choose."""
+        factor = np.ones(len(sku))
+        for r in np.unique(region):
+            here = np.flatnonzero(region == r)
+            category = self.category[sku[here]]
+            if self.size.regime.choice == "nested_logit":
+                market = self.users / len(self.region_ids)
+                factor[here] = nested_logit_factors(alone[here], category, market)
+            elif self.size.regime.choice == "ranked_lists":
+                factor[here] = ranked_list_factors(alone[here], ratio[here], category)
+            else:
+                factor[here] = competition_factors(ratio[here], category)
+        return factor
 
 
 def build_world(size: Size) -> World:
@@ -221,8 +245,10 @@ def build_world(size: Size) -> World:
     titles, list_cents = _name_and_price(rng, category)
     cost = np.round(list_cents * rng.uniform(0.42, 0.56, n), -1).astype(np.int64)
     launched = size.start_us - (rng.integers(30, 700, n) * DAY_US)
-    newcomers = rng.permutation(n)[: max(1, n // 10)]  # a cold start or two, early enough to have a history
-    launched[newcomers] = size.start_us + rng.integers(size.days // 8, size.days // 3, len(newcomers)) * DAY_US
+    regime = size.regime
+    newcomers = rng.permutation(n)[: max(1, int(n * regime.newcomers + 1e-9))]  # by default early enough for a history
+    between = (max(size.days - 60, 0), size.days - 29) if regime.recent else (size.days // 8, size.days // 3)
+    launched[newcomers] = size.start_us + rng.integers(*between, len(newcomers)) * DAY_US
     r = size.regions
     weight = np.sort(generator(size.seed, "regions").dirichlet(np.full(r, 12.0)))[::-1]
     base = 13.0 * rng.lognormal(-0.08, 0.4, n)[:, None] * weight[None, :] * rng.lognormal(-0.03, 0.25, (n, r))
@@ -246,7 +272,7 @@ def build_world(size: Size) -> World:
         shipping_cents=np.round(generator(size.seed, "shipping").uniform(150, 600, r), -1).astype(np.int64),
         base=world_base,
         level=level,
-        daily=_daily(size, category.astype(np.int64), level, launched),
+        daily=_daily(size, category.astype(np.int64), level, launched) * _is_open(size)[None],
         users=max(200, 15 * n * r * 4),
     )
 
@@ -281,6 +307,14 @@ def _daily(size: Size, category: Ints, level: Floats, launched: Ints) -> Floats:
     week = np.where(weekday[None, :] >= 5, weekend[:, None], 1.0)
     alive = size.start_us + days[None, :] * DAY_US >= launched[:, None]
     return np.asarray(level[:, :, : size.days] * (week * alive)[:, None, :], dtype=np.float64)
+
+
+def _is_open(size: Size) -> Floats:
+    """1 on the days on which a region sells, 0 before it opened, shape (r, d)."""
+    is_open = np.ones((size.regions, size.days))
+    if size.regime.new_region_days:
+        is_open[-1, : size.days - size.regime.new_region_days] = 0.0
+    return is_open
 
 
 def _autoregressive(rng: np.random.Generator, shape: tuple[int, ...], days: int, keep: float, sd: float) -> Floats:

@@ -17,6 +17,9 @@ os.environ.update({"TZ": "UTC", "GX_ANALYTICS_ENABLED": "false", "AIRFLOW__CORE_
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two test processes share the cores: nobody spins while he waits
 
+# A worker of pytest-xdist has a main module without a file, which pyspark takes for a doctest run and ends the process.
+sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
+
 
 @pytest.fixture()
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

@@ -21,7 +21,16 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     plan.add_argument("--without-text", action="store_true", help="plan on the model without text features")
     plan.add_argument("--model", help="registered demand model or model folder instead of the champion")
     plan.add_argument("--keep", type=Path, help="also keep what the plan was solved from here (must not exist)")
+    plan.add_argument(
+        "--time-limit", type=float, default=float("inf"), metavar="SECONDS",
+        help="for each solving: answer with the best plan so far and its gap (may differ from run to run)",
+    )  # fmt: skip
     plan.set_defaults(func=_plan)
+    folder = commands.add_parser("plan-folder", help="plan from folders of decision tables, without lake or registry")
+    folder.add_argument("--in", dest="folders", type=Path, nargs="+", required=True, help="folders to plan, in turn")
+    folder.add_argument("--kinds", nargs="+", choices=("text", "plain"), default=["text"], help="with texts, without")
+    folder.add_argument("--seed", type=int, default=None, help="by default the platform's")
+    folder.set_defaults(func=_plan_folder)
     change = commands.add_parser("what-if", help="a stored plan under a changed request, beside itself; stores nothing")
     whose = change.add_mutually_exclusive_group(required=True)
     whose.add_argument("--plan-id", help="a plan of the lake, solved again on the warehouse as it is now")
@@ -41,16 +50,18 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _plan(args: argparse.Namespace) -> dict[str, Any]:
     from ml.allocation import store
-    from ml.allocation.plan import held_out_profit, make_plan, plan_rows
+    from ml.allocation.plan import held_out_profit, make_plan, plan_rows, with_experiment
 
     sources = store.gather(args.request_id, args.model)
     inputs, models, seed = sources.inputs, sources.models, settings().seed
     kind = "plain" if args.without_text else "text"
     plan_id = f"{args.request_id}-{kind}-{sources.data_hash[:10]}"
     print(f"planning {args.request_id}: {len(inputs.request.skus)} SKUs", file=sys.stderr)
-    with_text, without = make_plan(inputs, models.with_text, seed), make_plan(inputs, models.without_text, seed)
+    with_text = make_plan(inputs, models.with_text, seed, args.time_limit)
+    without = make_plan(inputs, models.without_text, seed, args.time_limit)
     profits = held_out_profit(inputs, models.with_text, [with_text, without], seed)
     chosen, twin = (without, None) if args.without_text else (with_text, without)
+    chosen = with_experiment(chosen, inputs.request, seed)
     rows = plan_rows(inputs, chosen, twin).assign(
         request_id=args.request_id,
         plan_id=plan_id,
@@ -107,7 +118,16 @@ def _answer(plan_id: str, status: str, rows: Any, chosen: Any, inputs: Any, prof
             if price > 1e-6
         },
         "unlawful_prices_left_out": len(inputs.ladder.dropped),
+        "experiment_skus": len(chosen.experiment.arms),
+        "experiment_cost": round(chosen.experiment.cost, 2),
     }
+
+
+def _plan_folder(args: argparse.Namespace) -> dict[str, Any]:
+    from ml.allocation.folder import plan_folder
+
+    seed = settings().seed if args.seed is None else args.seed
+    return {str(folder): plan_folder(folder, tuple(args.kinds), seed) for folder in args.folders}
 
 
 def _what_if(args: argparse.Namespace) -> dict[str, Any]:

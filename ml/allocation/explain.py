@@ -20,6 +20,7 @@ class Facts:
     fractile: float
     bound_by: list[str]
     text_share: float | None
+    other_price: float | None
     currency: str
 
 
@@ -42,6 +43,8 @@ def explain(facts: Facts) -> str:
     if facts.text_share is not None and abs(facts.text_share) >= 0.05:
         change = "raises" if facts.text_share > 0 else "lowers"
         words.append(f"What people write {change} the forecast by {abs(facts.text_share):.0%}.")
+    if facts.other_price is not None:
+        words.append(f"The lot chose this price over {facts.other_price:.2f}, to learn what prices do.")
     return " ".join(words)
 
 

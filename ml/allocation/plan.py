@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from flashsale.request import SaleRequest
+from ml.allocation.experiment import NO_EXPERIMENT, PROPENSITY, Experiment, by_lot
 from ml.allocation.explain import Facts, explain
 from ml.allocation.forecast import ActionDemand, action_demand, scenarios, shocks
 from ml.allocation.ladder import Ladder
@@ -47,10 +48,11 @@ class Planned:
     problem: Problem
     solution: Solution
     demand: list[ActionDemand]
+    experiment: Experiment = NO_EXPERIMENT
 
 
-def make_plan(inputs: Inputs, heads: LevelHeads, seed: int) -> Planned:
-    """Solve a request under one demand model; the same inputs and seed give the same plan."""
+def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float = np.inf) -> Planned:
+    """Solve a request under one demand model; without a time limit the same inputs and seed give the same plan."""
     demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
     drawn = scenarios(demand, _shocks(inputs, heads, SOLVED_ON, seed))
     listed = inputs.rows.groupby("sku_id")["list_price"].first()
@@ -74,7 +76,14 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int) -> Planned:
     problem = Problem(
         skus, regions, None if stock is None else float(stock), None if promotion is None else float(promotion)
     )
-    return Planned(problem, solve(problem), demand)
+    return Planned(problem, solve(problem, time_limit_s=time_limit_s), demand)
+
+
+def with_experiment(planned: Planned, request: SaleRequest, seed: int) -> Planned:
+    """The plan with near-equal prices drawn by lot, within what the request lets that cost."""
+    share, name = request.experiment_share, request.request_id
+    solution, experiment = by_lot(planned.problem, planned.solution, share, seed, name)
+    return replace(planned, solution=solution, experiment=experiment)
 
 
 def _shocks(inputs: Inputs, heads: LevelHeads, count: int, seed: int) -> Floats:
@@ -127,6 +136,9 @@ def plan_rows(inputs: Inputs, planned: Planned, twin: Planned | None) -> pd.Data
                     "expected_margin": margin,
                     "shadow_price": max(float(following[r]), 0.0) if binding else 0.0,
                     "binding_constraints": ",".join(binding),
+                    "experiment_arm": planned.experiment.arms.get(i),
+                    "experiment_propensity": PROPENSITY if i in planned.experiment.arms else None,
+                    "experiment_other_price": planned.experiment.other_price.get(i),
                     "explanation": explain(facts),
                 }
             )
@@ -172,5 +184,6 @@ def _facts(
         fractile=float(tables.holding[r] / max(float(tables.margin[choice.action]), 1e-9)),
         bound_by=binding,
         text_share=share,
+        other_price=planned.experiment.other_price.get(i),
         currency=inputs.request.currency,
     )

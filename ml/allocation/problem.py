@@ -138,6 +138,11 @@ def value_of(tables: Tables, choice: Choice) -> float:
     return float(tables.margin[choice.action] * sales.sum() - (tables.holding * choice.units).sum())
 
 
+def relative_gap(value: float, bound: float) -> float:
+    """Relative distance of a plan's value to an upper bound, at least 0."""
+    return max(bound - value, 0.0) / max(abs(bound), 1.0)
+
+
 def use_of(sku: Sku, tables: Tables, choice: Choice) -> Floats:
     """What one SKU's part takes of the coupling rows, in the order of `Problem.limits`."""
     region = np.arange(len(choice.units))

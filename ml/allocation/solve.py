@@ -12,13 +12,17 @@ within all limits, then single SKUs change their action while that helps.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from flashsale.errors import InputError
-from ml.allocation.problem import Choice, Problem, Tables, use_of, value_of
+from ml.allocation.cells import make_cells
+from ml.allocation.conflicts import SLACK, least_choices
+from ml.allocation.master import master_programme
+from ml.allocation.problem import Choice, Problem, Tables, relative_gap, use_of, value_of
+from ml.allocation.units import solve_cells
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,7 +30,6 @@ Ints = npt.NDArray[np.int64]
 MOST_ROUNDS = 80
 TOLERANCE = 1e-6  # relative distance of bound and linear programme at which pricing stops
 LOCAL_ROUNDS = 3
-SLACK = 1e-7  # share of a limit that rounding of floats may take
 
 
 @dataclass(frozen=True)
@@ -47,44 +50,52 @@ class Solution:
     @property
     def gap(self) -> float:
         """Relative distance of the plan's value to the upper bound, at least 0."""
-        return max(self.bound - self.value, 0.0) / max(abs(self.bound), 1.0)
+        return relative_gap(self.value, self.bound)
 
 
-def solve(problem: Problem) -> Solution:
+def solve(problem: Problem, *, time_limit_s: float = np.inf) -> Solution:
     """The best plan found and an upper bound on every plan.
 
-    Raises InputError where minimum service does not fit into supply, space or budgets.
+    Args:
+        time_limit_s: after so many seconds the best plan so far is the answer, with its gap; with a limit the same
+            problem need not give the same plan.
+
+    Raises InputError naming the rows that conflict where minimum service does not fit.
     """
-    first = [_least_choice(problem, i) for i in range(len(problem.skus))]
-    _check_feasible(problem, first)
-    multipliers, bound, columns = _price(problem, first)
-    choices = _round(problem, multipliers, columns, first)
-    value = sum(value_of(t, c) for t, c in zip(problem.tables, choices, strict=True))
+    until = time.monotonic() + time_limit_s
+    first = least_choices(problem)
+    if all(len(sku.actions) == 1 for sku in problem.skus):
+        return _at_fixed_offers(problem, time_limit_s)
+    multipliers, bound, columns = _price(problem, first, until)
+    return _solution(problem, _round(problem, multipliers, columns, first, until), bound, multipliers)
+
+
+def _at_fixed_offers(problem: Problem, time_limit_s: float) -> Solution:
+    """One lawful offer a SKU: nothing is left to choose but units, which `units.solve_cells` does at any size."""
+    skus = problem.skus
+    demand = np.concatenate([sku.demand[0] for sku in skus])
+    cells = make_cells(
+        demand, len(skus), supply=np.array([s.supply_units for s in skus]), limits=problem.limits,
+        price=np.array([s.actions[0].price for s in skus]), unit_cost=np.array([s.unit_cost for s in skus]),
+        salvage=np.array([s.salvage_value for s in skus]), list_price=np.array([s.list_price for s in skus]),
+        shipping=np.array([r.shipping_cost for r in problem.regions]),
+        min_service=np.array([r.min_service for r in problem.regions]),
+    )  # fmt: skip
+    plan = solve_cells(cells, target=TOLERANCE, time_limit_s=time_limit_s)
+    choices = [Choice(0, units) for units in plan.units.reshape(len(skus), len(problem.regions))]
+    return _solution(problem, choices, plan.bound, plan.multipliers)
+
+
+def replan(problem: Problem, solution: Solution, actions: list[int]) -> Solution | None:
+    """The plan with other actions, one a SKU, and units handed out anew; None where minimum service does not fit."""
+    choices = _fill(problem, actions, solution.multipliers)
+    return None if choices is None else _solution(problem, choices, solution.bound, solution.multipliers)
+
+
+def _solution(problem: Problem, choices: list[Choice], bound: float, multipliers: Floats) -> Solution:
+    value = _value(problem, choices)
     supply = np.array([_supply_price(problem, i, c, multipliers) for i, c in enumerate(choices)])
     return Solution(choices, value, max(bound, value), multipliers, supply, _total_use(problem, choices))
-
-
-def _least_choice(problem: Problem, i: int) -> Choice:
-    """The SKU's cheapest way to hold minimum service: the action that asks for the fewest units."""
-    least = problem.tables[i].least
-    action = int(np.argmin(least.sum(axis=1)))
-    return Choice(action, least[action].copy())
-
-
-def _check_feasible(problem: Problem, choices: list[Choice]) -> None:
-    for sku, choice in zip(problem.skus, choices, strict=True):
-        if choice.units.sum() > sku.supply_units:
-            raise InputError(
-                "sale request", f"minimum service asks for {int(choice.units.sum())}, supply is {sku.supply_units}",
-                "lower min_service of the regions or raise supply_units", field="min_service", row=sku.sku_id,
-            )  # fmt: skip
-    use = _total_use(problem, choices)
-    for name, used, most in zip(problem.limit_names, use, problem.limits, strict=True):
-        if used > most * (1 + SLACK) + 1e-9:
-            raise InputError(
-                "sale request", f"minimum service alone takes {used:.0f} of {name}, which is {most:.0f}",
-                "lower min_service or raise the limit", field=name.split(":")[0], row=name.partition(":")[2] or None,
-            )  # fmt: skip
 
 
 def _total_use(problem: Problem, choices: list[Choice]) -> Floats:
@@ -133,7 +144,7 @@ def _units(tables: Tables, a: int, gain: float, cost: Floats, supply: int) -> In
 _Columns = list[list[tuple[Choice, float, Floats]]]
 
 
-def _price(problem: Problem, first: list[Choice]) -> tuple[Floats, float, _Columns]:
+def _price(problem: Problem, first: list[Choice], until: float) -> tuple[Floats, float, _Columns]:
     """Multipliers, the best dual bound, and the SKU plans met on the way."""
     columns: _Columns = [
         [(c, value_of(t, c), use_of(s, t, c))] for s, t, c in zip(problem.skus, problem.tables, first, strict=True)
@@ -152,32 +163,13 @@ def _price(problem: Problem, first: list[Choice]) -> tuple[Floats, float, _Colum
             )
         if bound < best:
             best, kept = bound, multipliers
-        multipliers, master = _master(columns, limits, finite)
-        if best - master <= TOLERANCE * max(abs(best), 1.0):
+        multipliers, master = master_programme(columns, limits, finite)
+        if best - master <= TOLERANCE * max(abs(best), 1.0) or time.monotonic() > until:
             break
     return kept, best, columns
 
 
-def _master(columns: _Columns, limits: Floats, finite: npt.NDArray[np.bool_]) -> tuple[Floats, float]:
-    """The linear programme over known SKU plans: its multipliers and value."""
-    from scipy.optimize import linprog
-
-    flat = [(i, column) for i, own in enumerate(columns) for column in own]
-    values = np.array([column[1] for _, column in flat])
-    use = np.array([column[2] for _, column in flat]).T[finite]
-    owner = np.zeros((len(columns), len(flat)))
-    owner[[i for i, _ in flat], np.arange(len(flat))] = 1.0
-    scale = np.maximum(np.abs(use).max(axis=1, initial=0.0), 1.0)
-    answer = linprog(
-        -values, A_ub=use / scale[:, None], b_ub=limits[finite] / scale, A_eq=owner, b_eq=np.ones(len(columns)),
-        method="highs",
-    )  # fmt: skip
-    multipliers = np.zeros(len(limits))
-    multipliers[finite] = np.maximum(-answer.ineqlin.marginals / scale, 0.0)
-    return multipliers, float(-answer.fun)
-
-
-def _round(problem: Problem, multipliers: Floats, columns: _Columns, first: list[Choice]) -> list[Choice]:
+def _round(problem: Problem, multipliers: Floats, columns: _Columns, first: list[Choice], until: float) -> list[Choice]:
     """A feasible plan near the multipliers: greedy units for the priced actions, then local changes of action."""
     actions = [best_response(problem, i, multipliers)[0].action for i in range(len(problem.skus))]
     best = _fill(problem, actions, multipliers) or first
@@ -188,6 +180,8 @@ def _round(problem: Problem, multipliers: Floats, columns: _Columns, first: list
     for _ in range(LOCAL_ROUNDS):
         improved = False
         for i in range(len(problem.skus)):
+            if time.monotonic() > until:
+                return best
             for action in sorted(tried[i]):
                 if action == best[i].action:
                     continue

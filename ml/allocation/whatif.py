@@ -15,7 +15,7 @@ import yaml
 from flashsale.errors import InputError
 from flashsale.request import SaleRequest, load_request
 from ml.allocation.keep import Kept
-from ml.allocation.plan import Planned, make_plan, plan_rows
+from ml.allocation.plan import Planned, make_plan, plan_rows, with_experiment
 
 WHOLE = ("stock_budget", "promotion_budget")
 REGION = ("capacity_units", "min_service")
@@ -71,7 +71,8 @@ def what_if(kept: Kept, settings: list[str]) -> dict[str, Any]:
     """
     request = changed_request(kept.inputs.request, settings)
     inputs = kept.asked(request)
-    plans = [make_plan(part, kept.heads(), int(kept.facts["seed"])) for part in (kept.inputs, inputs)]
+    seed = int(kept.facts["seed"])
+    plans = [with_experiment(make_plan(part, kept.heads(), seed), part.request, seed) for part in (kept.inputs, inputs)]
     before, after = (
         plan_rows(part, plan, None).set_index(["sku_id", "region_id"])
         for part, plan in zip((kept.inputs, inputs), plans, strict=True)

@@ -13,5 +13,7 @@ select
     text_worth_low,
     text_worth_high,
     shadow_prices,
-    unlawful_prices_left_out
+    unlawful_prices_left_out,
+    experiment_skus,
+    experiment_cost
 from {{ source('lake', 'allocation_plans') }}

@@ -1,0 +1,108 @@
+"""What a plan brings when the true customers come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flashsale.plan_limits import plan_limits
+from flashsale.request import SaleRequest
+from marketplace.choice import Floats, Ints
+from marketplace.exam.arrivals import Arrivals
+from marketplace.exam.table import Action, Sale, promo_index
+from marketplace.world import PROMO_TYPES
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Actions by SKU and units (s, r); the planner's own p10 and p90 of demand where it gave them, (s, r)."""
+
+    chosen: list[Action]
+    units: Ints
+    p10: Floats | None = None
+    p90: Floats | None = None
+    violations: int = 0
+
+
+def judge(sale: Sale, plan: Plan, arrivals: Arrivals) -> dict[str, float]:
+    """Play the sale.
+
+    Returns:
+        `profit` (units of currency, mean over repetitions), `demanded`, `served`, `lost`, `leftover` (units), `fill`
+        (served over demanded), `smallest_fill` (of a region), `violations`, `covered` (share of cells and repetitions
+        whose demand lies in p10 to p90; NaN where the planner gave none).
+    """
+    demand = arrivals.demand(sale.means(plan.chosen))
+    served = np.minimum(plan.units[:, :, None], demand)
+    price = np.array([a[0] for a in plan.chosen], dtype=np.float64)
+    margin = (price - sale.salvage)[:, None, None]
+    profit = (margin * served).sum(axis=(0, 1)) - float((sale.holding * plan.units).sum())
+    covered = np.nan
+    if plan.p10 is not None and plan.p90 is not None:
+        inside = (demand >= plan.p10[..., None]) & (demand <= plan.p90[..., None])
+        covered = float(inside.mean())
+    by_region = served.sum(axis=(0, 2)) / np.maximum(demand.sum(axis=(0, 2)), 1)
+    count = arrivals.repetitions
+    return {
+        "profit": float(profit.mean()) / 100.0,
+        "demanded": float(demand.sum()) / count,
+        "served": float(served.sum()) / count,
+        "lost": float((demand - served).sum()) / count,
+        "leftover": float((plan.units[:, :, None] - served).sum()) / count,
+        "fill": float(served.sum() / max(demand.sum(), 1)),
+        "smallest_fill": float(by_region.min()),
+        "violations": float(plan.violations),
+        "covered": covered,
+    }
+
+
+def read_plan(sale: Sale, rows: pd.DataFrame, request: SaleRequest, prices: dict[str, tuple[float, float]]) -> Plan:
+    """A planner's rows as arrays, with the number of limits it broke."""
+    skus = [s.sku_id for s in request.skus]
+    regions = [r.region_id for r in request.regions]
+    ordered = rows.set_index(["sku_id", "region_id"]).loc[[(s, r) for s in skus for r in regions]].reset_index()
+    shape = (len(skus), len(regions))
+    first = ordered.iloc[:: len(regions)]
+    starts = pd.to_datetime(first["starts_at"], utc=True).astype("datetime64[us, UTC]").astype("int64")
+    chosen = [
+        (round(float(price) * 100), promo_index(promo), int(start))
+        for price, promo, start in zip(first["offer_price"], first["promo_type"], starts, strict=True)
+    ]
+    return Plan(
+        chosen,
+        ordered["allocate_units"].to_numpy(dtype=np.int64).reshape(shape),
+        ordered["demand_p10"].to_numpy(dtype=np.float64).reshape(shape),
+        ordered["demand_p90"].to_numpy(dtype=np.float64).reshape(shape),
+        broken(ordered, request, prices),
+    )
+
+
+def broken(rows: pd.DataFrame, request: SaleRequest, prices: dict[str, tuple[float, float]]) -> int:
+    """Number of the request's limits that a plan's rows break."""
+    limits = plan_limits(pa.Table.from_pandas(rows, preserve_index=False), request, prices)
+    return int(pc.sum(pc.greater(limits["used"], limits["most"])).as_py() or 0)
+
+
+def plan_rows(sale: Sale, plan: Plan, request: SaleRequest) -> pd.DataFrame:
+    """A rule's plan in the columns that limits are checked by; every unit counts as an expected sale."""
+    records: list[dict[str, Any]] = []
+    for i, sku in enumerate(request.skus):
+        price, promo, slot = plan.chosen[i]
+        records += [
+            {
+                "sku_id": sku.sku_id,
+                "region_id": region.region_id,
+                "allocate_units": int(plan.units[i, r]),
+                "offer_price": price / 100.0,
+                "promo_type": PROMO_TYPES[promo],
+                "starts_at": pd.Timestamp(slot, unit="us", tz="UTC"),
+                "expected_sales": float(plan.units[i, r]),
+            }
+            for r, region in enumerate(request.regions)
+        ]
+    return pd.DataFrame(records)

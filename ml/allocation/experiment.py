@@ -1,0 +1,92 @@
+"""Prices by lot: near-equal prices of a plan are drawn at random, so that the next scoring sees prices nobody chose.
+
+A price set by a planner or by an optimiser follows what was expected of the demand, so its effect cannot be told from
+the expectation's. Where the lot decides between the best price and its neighbour on the ladder, it can. What that may
+cost is a ceiling of the request, in expected profit; which SKUs take part does not depend on the lot, so that
+`propensity` is the chance that either arm had.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.allocation.problem import Problem
+from ml.allocation.solve import Solution, best_response, replan
+
+BEST, NEIGHBOUR = "best_price", "neighbour_price"
+PROPENSITY = 0.5
+CAUTION = 0.5  # share of the ceiling that the priced losses may take: they are bounds from below on what is lost
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What was drawn: by SKU index its arm and the price of the other arm; `cost` is expected profit given up."""
+
+    arms: dict[int, str]
+    other_price: dict[int, float]
+    cost: float
+
+
+NO_EXPERIMENT = Experiment({}, {}, 0.0)
+
+
+def by_lot(
+    problem: Problem, solution: Solution, ceiling: float, seed: int, request_id: str
+) -> tuple[Solution, Experiment]:
+    """The plan with some SKUs' prices drawn between the best and its neighbour.
+
+    Args:
+        ceiling: largest share of the plan's expected profit that all draws together may cost; 0 is no experiment.
+    """
+    none = solution, NO_EXPERIMENT
+    allowed = ceiling * max(solution.value, 0.0)
+    rng = np.random.default_rng([seed, zlib.crc32(request_id.encode())])
+    joining = _joining(problem, solution, CAUTION * allowed, rng)
+    if not joining:
+        return none
+    flipped = {i for i in joining if rng.random() < PROPENSITY}
+    actions = [c.action for c in solution.choices]
+    other = {i: actions[i] if i in flipped else a for i, a in joining.items()}
+    for i in flipped:
+        actions[i] = joining[i]
+    drawn = replan(problem, solution, actions) if flipped else solution
+    if drawn is None or solution.value - drawn.value > allowed:
+        return none
+    arms = {i: NEIGHBOUR if i in flipped else BEST for i in joining}
+    prices = {i: problem.skus[i].actions[a].price for i, a in other.items()}
+    return drawn, Experiment(arms, prices, max(solution.value - drawn.value, 0.0))
+
+
+def _joining(problem: Problem, solution: Solution, allowed: float, rng: np.random.Generator) -> dict[int, int]:
+    """SKUs that take part, drawn in random order while the losses of all of them fit, each with its other action."""
+    joining: dict[int, int] = {}
+    left = allowed
+    for i in rng.permutation(len(problem.skus)).tolist():
+        found = _neighbour(problem, solution, i)
+        if found is not None and found[1] <= left:
+            joining[i] = found[0]
+            left -= found[1]
+    return dict(sorted(joining.items()))
+
+
+def _neighbour(problem: Problem, solution: Solution, i: int) -> tuple[int, float] | None:
+    """The cheaper of the next prices up and down (same promotion and start), and what it costs at the plan's prices."""
+    choice, actions = solution.choices[i], problem.skus[i].actions
+    if not choice.units.any():
+        return None
+    now = actions[choice.action]
+    like = [a for a, x in enumerate(actions) if (x.promo_type, x.starts_at) == (now.promo_type, now.starts_at)]
+    below = [a for a in like if actions[a].price < now.price]
+    above = [a for a in like if actions[a].price > now.price]
+    near = [max(below, key=lambda a: actions[a].price)] if below else []
+    near += [min(above, key=lambda a: actions[a].price)] if above else []
+    own = best_response(problem, i, solution.multipliers, choice.action)[1]
+    losses = [(max(own - best_response(problem, i, solution.multipliers, a)[1], 0.0), a) for a in near]
+    losses = [(loss, a) for loss, a in losses if np.isfinite(loss)]
+    if not losses:
+        return None
+    loss, action = min(losses)
+    return action, loss

@@ -1,0 +1,108 @@
+"""A plan from a folder of decision tables: no lake, no warehouse, no registry, the same model and solver.
+
+The folder holds `request.json` (or `.yaml`) and Parquet tables with the columns of the marts: `performance`
+(`fct_sale_performance`), `hours` (units and share in stock by hour of each past offer), `features` (`feat_demand`:
+past offers and the request's rows), `products` (`sku_id`, `category`) and `regions` (`region_id`, `shipping_cost`).
+Written beside them: `demand.parquet` (past demand, corrected), and for each kind of model `plan_<kind>.parquet`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flashsale.errors import InputError
+from flashsale.request import SaleRequest, load_request
+from ml.allocation.audit import audit_plan
+from ml.allocation.ladder import lawful_ladder
+from ml.allocation.plan import Inputs, Planned, make_plan, plan_rows, with_experiment
+from ml.allocation.store import past_lifts
+from ml.demand import level
+from ml.demand.unconstrain import CELL, unconstrain
+
+KINDS = ("text", "plain")  # with the texts' features, and without
+TABLES = ("performance", "hours", "features", "products", "regions")
+
+
+def plan_folder(folder: Path, kinds: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """Plan the folder's request once for each kind of model.
+
+    Args:
+        folder: as the module says.
+        kinds: of `KINDS`.
+        seed: of models, scenarios and prices by lot.
+
+    Returns:
+        `units`, `expected_profit`, `gap` and `experiment_skus` of each kind.
+
+    Raises:
+        InputError: naming the file that is missing or cannot be read, or the request's field.
+        RuntimeError: where a plan broke its own limits.
+    """
+    request, frames = _request(folder), {name: _table(folder, name) for name in TABLES}
+    demand = _demand(frames)
+    _write(demand, folder / "demand.parquet")
+    inputs = _inputs(request, frames, demand)
+    data = level.training_set(inputs.history, inputs.history["demand"].to_numpy(dtype=float))
+    answer = {}
+    for kind in kinds:
+        heads = level.fit(data, with_text=kind == "text", seed=seed)
+        planned = with_experiment(make_plan(inputs, heads, seed), request, seed)
+        answer[kind] = _finish(folder / f"plan_{kind}.parquet", inputs, planned)
+    return answer
+
+
+def _demand(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    cells = frames["performance"].merge(frames["products"][["sku_id", "category"]], on="sku_id")
+    return unconstrain(cells, frames["hours"])
+
+
+def _inputs(request: SaleRequest, frames: dict[str, pd.DataFrame], demand: pd.DataFrame) -> Inputs:
+    features = frames["features"]
+    past = features[features["row_kind"] == "campaign"].merge(demand[[*CELL, "demand"]], on=CELL)
+    asked = features[features["row_kind"] == "request"]
+    cheapest = asked.groupby("sku_id")["lowest_price_30d"].min()
+    lowest = {str(sku): float(price) for sku, price in cheapest.dropna().items()}
+    shipping = {str(r): float(c) for r, c in frames["regions"].set_index("region_id")["shipping_cost"].items()}
+    return Inputs(request, asked, past_lifts(past), lawful_ladder(request, lowest), shipping)
+
+
+def _finish(path: Path, inputs: Inputs, planned: Planned) -> dict[str, Any]:
+    rows = plan_rows(inputs, planned, None)
+    own = inputs.rows.groupby("sku_id")[["list_price", "lowest_price_30d"]].min()
+    prices = {str(sku): (float(row.iloc[0]), float(row.iloc[1])) for sku, row in own.fillna(float("inf")).iterrows()}
+    faults = audit_plan(rows, inputs.request, prices)
+    if faults:
+        raise RuntimeError("the planner broke its own limits: " + "; ".join(faults))
+    _write(rows, path)
+    return {
+        "units": int(rows["allocate_units"].sum()),
+        "expected_profit": round(float(rows["expected_margin"].sum()), 2),
+        "gap": round(planned.solution.gap, 6),
+        "experiment_skus": len(planned.experiment.arms),
+    }
+
+
+def _request(folder: Path) -> SaleRequest:
+    for path in (folder / "request.json", folder / "request.yaml"):
+        if path.is_file():
+            return load_request(path.read_text(encoding="utf-8") if path.suffix == ".json" else path)
+    raise InputError(f"folder {folder}", "holds no request.json or request.yaml", "put the sale request there")
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    path = folder / f"{name}.parquet"
+    try:
+        frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"table {path}", f"cannot be read ({error})", "write it as Parquet", field=name) from error
+    return frame
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(table, path, compression="zstd")
