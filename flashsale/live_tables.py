@@ -72,6 +72,13 @@ WATCHES = pa.schema([("campaign_id", pa.string()), ("is_over", pa.bool_())])
 #: One row per alert and channel that it was handed to.
 DELIVERIES = pa.schema([("alert_id", pa.string()), ("channel", pa.string())])
 
+#: What the warehouse loads of a running sale, by the name of its table.
+LOADED = {
+    "live_minutes": (MINUTES_SET, MINUTES),
+    "live_standing": (STANDING_SET, STANDING),
+    "live_alerts": (ALERTS_SET, ALERTS),
+}
+
 
 def partition_of(campaign_id: str) -> str:
     """The sale's partition in every live data set."""

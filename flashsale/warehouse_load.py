@@ -19,6 +19,7 @@ import pyarrow.csv as pacsv
 from flashsale.contracts import STREAMS, load_contract
 from flashsale.errors import InputError
 from flashsale.lake import Lake, Manifest
+from flashsale.live_tables import LOADED
 from flashsale.settings import settings
 from flashsale.tables import SALE_REQUESTS, SCORED_TEXTS, TRENDS, sql_type
 from flashsale.warehouse_build import wait_for_build
@@ -50,6 +51,7 @@ def relations(lake: Lake, decisions: dict[str, pa.Schema]) -> list[Relation]:
     scored = lake.partitions(f"text/scored/model_version={version}") if version else {}
     found.append(Relation("scored_texts", SCORED_TEXTS, scored))
     found.append(Relation("trends", TRENDS, lake.partitions("text/trends")))
+    found += [Relation(name, schema, lake.partitions(data_set)) for name, (data_set, schema) in LOADED.items()]
     found += [Relation(name, schema, lake.partitions(f"decisions/{name}")) for name, schema in decisions.items()]
     return found
 

@@ -16,6 +16,7 @@ from flashsale.contracts import STREAMS
 from flashsale.decision_tables import DECISIONS
 from flashsale.errors import InputError
 from flashsale.lake import Lake
+from flashsale.live_tables import ALERTS, ALERTS_SET, COUNTS, MINUTES, MINUTES_SET, STANDING, STANDING_SET, partition_of
 from flashsale.settings import settings
 from flashsale.tables import TRENDS
 from flashsale.times import Window
@@ -33,6 +34,9 @@ MARTS = (
     "fct_orders",
     "fct_sale_hours",
     "fct_sale_performance",
+    "fct_live_alerts",
+    "fct_live_minutes",
+    "fct_live_standing",
     "fct_text_signals",
     "fct_trends",
     "feat_demand",
@@ -51,7 +55,32 @@ def shop_lake(small_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     ingest_requests(source, lake)
     for day in (1, 5, 14):
         lake.write("text/trends", f"date=2026-01-{day:02}", trends(date(2026, 1, day)))
+    for name, table in watched_sale().items():
+        lake.write(name, partition_of("live-1"), table)
     return folder
+
+
+def watched_sale() -> dict[str, pa.Table]:
+    """Two minutes of one offer, another that is sold out, and an alert about it."""
+    noon = datetime(2026, 2, 1, 12, tzinfo=UTC)
+    nothing = dict.fromkeys([*COUNTS, *(f.name for f in MINUTES if f.name.startswith("rows_"))], 0)
+    minutes = [
+        {**nothing, "campaign_id": "live-1", "minute": noon + timedelta(minutes=k), "sku_id": sku, "region_id": "east",
+         "units": units, "orders": units, "views": 10, "revenue": 5.0 * units, "conversion": units / 10}
+        for k, sku, units in ((0, "sku-001", 3), (1, "sku-001", 4), (1, "sku-002", 2))
+    ]  # fmt: skip
+    standing = [
+        {"campaign_id": "live-1", "as_of": noon + timedelta(minutes=2), "sku_id": sku, "region_id": "east",
+         "units": units, "left": left, "demand_low": 1.0, "demand_high": 9.0}
+        for sku, units, left in (("sku-001", 7, 13.0), ("sku-002", 2, 0.0))
+    ]  # fmt: skip
+    alert = {"alert_id": "a1", "campaign_id": "live-1", "raised_at": noon, "kind": "stock_out", "severity": "high",
+             "sku_id": "sku-002", "region_id": "east", "reason": "nothing is left", "batch": 1}  # fmt: skip
+    return {
+        MINUTES_SET: pa.Table.from_pylist(minutes, schema=MINUTES),
+        STANDING_SET: pa.Table.from_pylist(standing, schema=STANDING),
+        ALERTS_SET: pa.Table.from_pylist([alert], schema=ALERTS),
+    }
 
 
 def trends(day: date) -> pa.Table:
@@ -124,6 +153,19 @@ def test_trends_know_their_place_and_when_they_were_last(built: Path) -> None:
         (day, term, rank, before, emerging)
         for day, before, emerging in zip(days, [None, *days[:2]], [True, False, True], strict=True)
         for rank, term in ((1, "刷新率"), (2, "swollen"))
+    ]
+
+
+def test_a_watched_sale_is_seen_by_the_minute(built: Path) -> None:
+    found = warehouse.read(
+        "SELECT sku_id, sum(m.units)::BIGINT AS by_minute, any_value(s.units) AS standing, any_value(units_left) AS "
+        "units_left, any_value(is_sold_out) AS sold_out, count(a.alert_id) AS alerts FROM marts.fct_live_minutes m "
+        "JOIN marts.fct_live_standing s USING (campaign_id, sku_id, region_id) "
+        "LEFT JOIN marts.fct_live_alerts a USING (campaign_id, sku_id, region_id) GROUP BY 1 ORDER BY 1"
+    ).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        ("sku-001", 7, 7, 13.0, False, 0),
+        ("sku-002", 2, 2, 0.0, True, 1),
     ]
 
 

@@ -1,0 +1,23 @@
+select
+    campaign_id,
+    minute,
+    sku_id,
+    region_id,
+    topic,
+    orders,
+    units,
+    cancelled_units,
+    revenue,
+    impressions,
+    views,
+    carts,
+    sold_out_views,
+    conversion,
+    posts,
+    negative,
+    positive,
+    sentiment_mean,
+    authors,
+    wordings,
+    on_hand
+from {{ source('lake', 'live_minutes') }}
