@@ -2,8 +2,8 @@
 
     python benchmarks/decisions.py [--quick] [--seeds 30] [--text-model FOLDER] [--workers 2]
 
-The exam of `python -m marketplace exam`: each planner's plan meets the same true customers. `ratio` is the profit of the
-platform with text over the peer's, summed over the shops, its interval a bootstrap over shops; `ours` and `peer` are
+The exam of `python -m marketplace exam`: each planner's plan meets the same true customers. `ratio` is the platform's
+profit, with text, over the peer's, summed over the shops; its interval is a bootstrap over shops; `ours` and `peer` are
 shares of a clairvoyant's profit. Against the planner who knows the true distribution, below 1 is what to expect.
 """
 
