@@ -28,9 +28,9 @@ def summarise(results: list[dict[str, Any]], facts: dict[str, Any], seed: int = 
         seed: of the bootstrap.
 
     Returns:
-        `planners`: share of the clairvoyant's and of the true distribution's profit (sum over sum) with 95 %
-        intervals, means of the other marks; `text_value` and `shuffled_value`: gain over the plan without text in
-        points of the clairvoyant's profit; `corrected`: WAPE and bias of hidden demand.
+        `planners`: share of the clairvoyant's and of the true distribution's profit, and the platform's profit over
+        theirs (sum over sum) with 95 % intervals, means of the other marks; `text_value`, `shuffled_value`: gain over
+        the plan without text as a share of the clairvoyant's profit; `corrected`: WAPE and bias of hidden demand.
     """
     profit = {name: _column(results, name, "profit") for name in PLANNERS}
     picks = np.random.default_rng(seed).integers(0, len(results), (DRAWS, len(results)))
@@ -39,8 +39,9 @@ def summarise(results: list[dict[str, Any]], facts: dict[str, Any], seed: int = 
         row: dict[str, Any] = {
             "of_clairvoyant": _ratio(profit[name], profit["clairvoyant"], picks),
             "of_true_distribution": _ratio(profit[name], profit["true_distribution"], picks),
+            "platform_over": _ratio(profit["with_text"], profit[name], picks),
         }
-        row |= {column: _mean(_column(results, name, column)) for column in COLUMNS}
+        row |= {mark: _mean(_column(results, name, mark)) for mark in COLUMNS}
         planners[name] = row
     plain, best = profit["without_text"], profit["clairvoyant"]
     whole = {key: sum(r["corrected"][key] for r in results) for key in ("cells", "truth", "error", "absolute")}

@@ -55,6 +55,7 @@ class TrainConfig(_Part):
 
     name: str
     rows: dict[str, int] | None
+    rows_in_float32: dict[str, int] | None = None
     max_tokens: int = Field(ge=8, le=512)
     serve_max_tokens: int = Field(ge=8, le=512)
     epochs: int = Field(ge=1)
@@ -92,6 +93,12 @@ class TrainConfig(_Part):
         if self.adversarial and (self.frozen_layers or self.adapt.method != "full"):
             raise ValueError("adversarial moves the word embeddings: it needs frozen_layers 0 and adapt.method full")
         return self
+
+    def rows_for(self, bf16: bool) -> dict[str, int] | None:
+        """Most training sentences by language on a machine that multiplies bfloat16 fast, or does not; None: all."""
+        if bf16 or self.rows is None or self.rows_in_float32 is None:
+            return self.rows
+        return {name: min(most, self.rows_in_float32.get(name, most)) for name, most in self.rows.items()}
 
     def digest(self) -> str:
         """SHA-256 of every field: two runs with one digest were asked for the same."""

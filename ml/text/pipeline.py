@@ -240,9 +240,12 @@ def encoded(
     from tokenizers import Tokenizer
 
     from ml.text.augment import augmented
+    from ml.text.parallel import Parallel
+    from ml.text.train import in_bf16
 
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    rows = select(sets["train"], encode(sets["train"], tokenizer, config.max_tokens), config.rows)
+    most = config.rows_for(in_bf16(config, Parallel.from_environment().device))
+    rows = select(sets["train"], encode(sets["train"], tokenizer, config.max_tokens), most)
     rows += encode(own, tokenizer, config.max_tokens)
     copies = augmented(sets["train"] + own, config.augment, settings().seed)
     rows += encode(copies, tokenizer, config.max_tokens)

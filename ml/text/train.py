@@ -69,6 +69,11 @@ def seed_everything(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # every kernel used here writes all it allocates
 
 
+def in_bf16(config: TrainConfig, device: torch.device) -> bool:
+    """Whether a configuration trains in bfloat16 on a device."""
+    return config.precision == "bf16" or (config.precision == "auto" and fast_bf16(device))
+
+
 class Trainer:
     """One fine-tuning run of `network`.
 
@@ -94,8 +99,7 @@ class Trainer:
         self.parallel = Parallel.from_environment()
         self.device = self.parallel.device
         self.network = network.to(self.device)
-        wanted = config.precision
-        self.bf16 = wanted == "bf16" or (wanted == "auto" and fast_bf16(self.device))
+        self.bf16 = in_bf16(config, self.device)
         model.set_dropout(network, config.dropout)
         model.freeze_below(network, config.frozen_layers)
         self.adapted = adapt(network, config.adapt)

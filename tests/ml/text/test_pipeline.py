@@ -39,6 +39,18 @@ def lab(home: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     settings.cache_clear()
 
 
+def test_float32_reads_fewer_sentences_where_a_configuration_says_so(tiny_base: Path) -> None:
+    sets = {split: load_examples(split)[:300] for split in ("train", "valid")}
+    config = tiny().model_copy(update={"rows_in_float32": {"zh": 7, "en": 90}})
+    read = {
+        kind: len(pipeline.encoded(config.model_copy(update={"precision": kind}), tiny_base, sets, [])[0])
+        for kind in ("bf16", "fp32")
+    }
+    languages = [e.language for e in sets["train"]]
+    known = {name: min(languages.count(name), 60) for name in ("zh", "en")}
+    assert read == {"bf16": known["zh"] + known["en"], "fp32": 7 + known["en"]}
+
+
 def test_a_run_is_open_while_it_trains_and_ends_with_a_version(lab: Path, tmp_path: Path) -> None:
     found = pipeline.train_model(tiny(), register=True, out=None, threads=1)
     api = tracking.client()
