@@ -8,7 +8,9 @@ with paused as (
         action,
         campaign_id,
         case
-            when acted_at - lag(acted_at) over (partition by user_id order by acted_at, event_id) <= interval '30 minutes'
+            when
+                acted_at - lag(acted_at) over (partition by user_id order by acted_at, event_id)
+                <= interval '30 minutes'
                 then 0
             else 1
         end as begins

@@ -1,7 +1,7 @@
 with ordered as (
     select
         *,
-        row_number() over (partition by trend_date, category order by score desc, term) as trend_rank,
+        row_number() over (partition by trend_date, category order by score desc, term asc) as trend_rank,
         lag(trend_date) over (partition by category, term order by trend_date) as previous_trend_date
     from {{ ref('stg_text__trends') }}
 )

@@ -44,8 +44,8 @@ wishes as (
     select
         user_id,
         sku_id,
-        ordered_at,
-        ordered_at
+        ordered_at as wished_at,
+        ordered_at as bought_at
     from {{ ref('int_order_lines') }}
     where not is_cancelled
 ),
