@@ -74,11 +74,20 @@ def _canonical(column: pa.ChunkedArray) -> list[pa.Array]:
     return [bare, pc.is_null(array)] if array.null_count else [bare]
 
 
+def _type_name(kind: pa.DataType) -> str:
+    """A type's name; a list's items have one name, which Parquet gives back as another."""
+    if pa.types.is_list(kind):
+        return f"list<item: {_type_name(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return f"struct<{', '.join(f'{f.name}: {_type_name(f.type)}' for f in kind)}>"
+    return str(kind)
+
+
 def content_hash(table: pa.Table) -> str:
     """A hash of schema and rows in order: the same rows give the same hash however they are chunked or built."""
     digest = hashlib.sha256()
     for name in table.column_names:
-        digest.update(f"{name}:{table.schema.field(name).type};".encode())
+        digest.update(f"{name}:{_type_name(table.schema.field(name).type)};".encode())
         for array in _canonical(table[name]):
             sink = io.BytesIO()
             batch = pa.record_batch([array], names=["v"])
