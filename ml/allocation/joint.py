@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from flashsale.errors import InputError
-from ml.allocation.conflicts import least_choices
 from ml.allocation.problem import Choice, Problem
 from ml.allocation.solve import Solution, solve
 from ml.demand.substitution import Market
@@ -123,13 +122,13 @@ class JointSale:
         return _Values(self, multipliers)
 
 
-def solve_jointly(sale: JointSale, separable: Solution, time_limit_s: float = np.inf) -> Solution:
+def solve_jointly(sale: JointSale, separable: Solution, time_limit_s: float = np.inf) -> Solution | None:
     """The best plan found over all SKUs' actions at once; its `bound` is on plans at the same actions.
+
+    None where minimum service, which moves with demand, does not fit at any of the actions tried.
 
     Args:
         separable: the plan that takes every rival to be at the reference.
-
-    Raises InputError where no action tried lets minimum service hold.
     """
     until = time.monotonic() + time_limit_s
     starts = [sale.reference, profile_of(separable)]
@@ -143,11 +142,7 @@ def solve_jointly(sale: JointSale, separable: Solution, time_limit_s: float = np
             _settle(sale, ascend(start, values, until), tried, until)
         if len(tried) == known:
             break
-    found = _best(tried)
-    if found is None:  # demand has moved with the rivals' actions, and minimum service with it
-        least = least_choices(sale.given_rivals(starts[1]))
-        found = sale.units_at(np.array([choice.action for choice in least]))
-    return found
+    return _best(tried)
 
 
 def profile_of(plan: Solution) -> Ints:

@@ -67,7 +67,10 @@ class Planned:
 
 
 def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float = np.inf) -> Planned:
-    """Solve a request under one demand model; without a time limit the same inputs and seed give the same plan."""
+    """Solve a request under one demand model; without a time limit the same inputs and seed give the same plan.
+
+    Where minimum service fits only as long as rivals' prices are left out of account, the SKU-by-SKU plan stands.
+    """
     demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
     z = _shocks(inputs, heads, SOLVED_ON, seed)
     problem = _problem(inputs, scenarios(demand, z))
@@ -75,7 +78,8 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float 
     whole = _whole_sale(inputs, heads, problem, demand, z)
     if whole is None or all(len(sku.actions) == 1 for sku in problem.skus):
         return alone
-    return _given_rivals(replace(alone, whole=whole), solve_jointly(whole, alone.solution, time_limit_s))
+    solution = solve_jointly(whole, alone.solution, time_limit_s)
+    return alone if solution is None else _given_rivals(replace(alone, whole=whole), solution)
 
 
 def _problem(inputs: Inputs, drawn: list[Ints]) -> Problem:

@@ -30,7 +30,7 @@ def test_a_planted_sigma_is_found(sigma: float) -> None:
         found = learn_substitution(controls, past, ["category"])
         assert not found.refused and found.first_stage_f > 10
         assert found.sigma == pytest.approx(sigma, abs=0.08)
-        assert 0 < min(found.reach.values()) and max(found.reach.values()) <= 1
+        assert min(found.reach.values()) > 0 and max(found.reach.values()) <= 1
 
 
 def test_least_squares_would_call_everything_a_close_substitute() -> None:
@@ -39,7 +39,9 @@ def test_least_squares_would_call_everything_a_close_substitute() -> None:
     rows = pd.DataFrame({"sale": past.sales, "region": past.regions, "category": controls.category})
     demand = pd.Series(past.base * np.exp(past.lift))
     share = np.log(demand / demand.groupby([rows.sale, rows.region, rows.category]).transform("sum"))
-    naive = np.polyfit(share, past.lift - pd.Series(past.lift).groupby([rows.sale, rows.region]).transform("mean"), 1)[0]
+    naive = np.polyfit(share, past.lift - pd.Series(past.lift).groupby([rows.sale, rows.region]).transform("mean"), 1)[
+        0
+    ]
     assert naive > 0.12
     assert learn_substitution(controls, past, ["category"]).sigma < 0.08
 
