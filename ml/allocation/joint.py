@@ -5,9 +5,11 @@ stands for rivals at the reference, the middle of their ladders. Coordinate asce
 the whole sale most is taken, until none moves. Units are not searched for on the way: expected profit of the best
 units is linear in a cell's demand (the newsvendor scales), so a SKU's value at any demand is the least, over prices
 of its supply, of that price's rent and the cells' values at it (Lagrange duality; the values are concave). Coupling
-rows are charged at multipliers. The best profiles are then given units by `solve`, multipliers are taken from there,
-and the best plan of all rounds stands. The manager's prices and the SKU-by-SKU plan are among the candidates, so that
-no plan is below either by its own model.
+rows are charged at multipliers. Offers that start at different hours compete in full: it is one sale.
+
+The profiles found are given units by `solve`, multipliers are taken from there, and the best plan of all rounds
+stands. The manager's prices and the SKU-by-SKU plan are among the candidates, so that no plan is below either by its
+own model.
 
 No bound on all joint choices is known: coordinate ascent may stop at a plan that only two SKUs together could better.
 The tests hold it against every combination of small sales and against `price_set` on larger ones.

@@ -36,6 +36,7 @@ LEAST_F = 10.0
 LEAST_SALES = 8  # with fewer, standard errors by sale say nothing
 MOST_INSIDE = 0.8  # share of a market that offers can hold at the reference: looks may have been missed
 UNSEEN = 5.0  # market over units where nobody's looks were recorded: offers then hardly compete across nests
+MOST_PULL = 10.0  # a ladder that spans more is no offer any more; keeps sums of k exact
 RIVALS = ["log_rivals_price", "rivals", "rival_discount"]  # features that hold what the instruments hold
 
 
@@ -112,7 +113,7 @@ class Market:
 
     def pull(self, sku: int, effect: Floats) -> Floats:
         """k of an offer's actions from the heads' change of its log demand, shape as `effect` (actions, regions)."""
-        return np.asarray(np.exp(effect / self.reach[sku]), dtype=np.float64)
+        return np.asarray(np.exp(np.clip(effect / self.reach[sku], -MOST_PULL, MOST_PULL)), dtype=np.float64)
 
     def crowding(self, pull: Floats) -> tuple[Floats, Floats]:
         """G by nest and region, and T by region, for one k a SKU and region (skus, regions)."""
@@ -136,10 +137,9 @@ class Market:
         mine, power = self.nest[sku], 1.0 - self.sigma
         moved = crowd[mine] + self.within[sku] * (own - pull[sku])
         changed = total + self.share[mine] * (moved**power - crowd[mine] ** power)
-        before = pull * crowd[self.nest] ** -self.sigma / total
         other_nests = total / changed
         same_nest = (moved / crowd[mine]) ** -self.sigma * other_nests
-        return Move(before, own * moved**-self.sigma / changed, same_nest, other_nests)
+        return Move(self.multipliers(pull), own * moved**-self.sigma / changed, same_nest, other_nests)
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def learn_substitution(controls: pd.DataFrame, past: PastOffers, categorical: li
     within = demand / _total(demand, nest)
     found = _two_stage(_freed(controls.drop(columns=RIVALS, errors="ignore"), past, nest, market, within, categorical))
     draw = float(demand.sum() / past.base.sum())
-    looks = _total(past.looks, market)
-    size = np.maximum(np.where(looks > 0, draw * looks, UNSEEN * _total(demand, market)), _total(demand, market))
+    looks, total = _total(past.looks, market), _total(demand, market)
+    size = np.maximum(np.where(looks > 0, draw * looks, UNSEEN * total), total / MOST_INSIDE)
     reach = 1.0 - found.sigma * within - (1.0 - found.sigma) * demand / size
     by_category = {str(c): float(reach[category == c].mean()) for c in np.unique(category)}
     return Substitution(found.sigma, found.se, found.f, found.refused, draw, by_category, float(reach.mean()))
