@@ -9,10 +9,14 @@ cost is a ceiling of the request, in expected profit; which SKUs take part does 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
+from flashsale.errors import InputError
+from ml.allocation.joint import JointSale, profile_of
 from ml.allocation.problem import Problem
 from ml.allocation.solve import Solution, best_response, replan
 
@@ -34,17 +38,18 @@ NO_EXPERIMENT = Experiment({}, {}, 0.0)
 
 
 def by_lot(
-    problem: Problem, solution: Solution, ceiling: float, seed: int, request_id: str
+    problem: Problem, solution: Solution, ceiling: float, seed: int, request_id: str, whole: JointSale | None = None
 ) -> tuple[Solution, Experiment]:
     """The plan with some SKUs' prices drawn between the best and its neighbour.
 
     Args:
         ceiling: largest share of the plan's expected profit that all draws together may cost; 0 is no experiment.
+        whole: the sale whose offers compete: then what a SKU's price does to its rivals is part of what it costs.
     """
     none = solution, NO_EXPERIMENT
     allowed = ceiling * max(solution.value, 0.0)
     rng = np.random.default_rng([seed, zlib.crc32(request_id.encode())])
-    joining = _joining(problem, solution, CAUTION * allowed, rng)
+    joining = _joining(problem, solution, CAUTION * allowed, rng, _own_worth(problem, solution, whole))
     if not joining:
         return none
     flipped = {i for i in joining if rng.random() < PROPENSITY}
@@ -52,7 +57,7 @@ def by_lot(
     other = {i: actions[i] if i in flipped else a for i, a in joining.items()}
     for i in flipped:
         actions[i] = joining[i]
-    drawn = replan(problem, solution, actions) if flipped else solution
+    drawn = _drawn(problem, solution, actions, whole) if flipped else solution
     if drawn is None or solution.value - drawn.value > allowed:
         return none
     arms = {i: NEIGHBOUR if i in flipped else BEST for i in joining}
@@ -60,19 +65,49 @@ def by_lot(
     return drawn, Experiment(arms, prices, max(solution.value - drawn.value, 0.0))
 
 
-def _joining(problem: Problem, solution: Solution, allowed: float, rng: np.random.Generator) -> dict[int, int]:
+def _drawn(problem: Problem, solution: Solution, actions: list[int], whole: JointSale | None) -> Solution | None:
+    """The plan at the actions drawn, beside the bound of the best plan; None where minimum service does not fit."""
+    if whole is None:
+        return replan(problem, solution, actions)
+    try:
+        drawn = whole.units_at(np.array(actions))
+    except InputError:
+        return None
+    return replace(drawn, bound=max(solution.bound, drawn.value))
+
+
+def _own_worth(problem: Problem, solution: Solution, whole: JointSale | None) -> Callable[[int, int], float]:
+    """What a SKU's action is worth at the plan's prices of the limits, the others staying at theirs."""
+    if whole is None:
+        return lambda i, a: best_response(problem, i, solution.multipliers, a)[1]
+    profile, values = profile_of(solution), whole.values(solution.multipliers)
+    known: dict[int, npt.NDArray[np.float64]] = {}
+
+    def worth(i: int, a: int) -> float:
+        if i not in known:
+            known[i] = values(i, profile)
+        return float(known[i][a])
+
+    return worth
+
+
+def _joining(
+    problem: Problem, solution: Solution, allowed: float, rng: np.random.Generator, worth: Callable[[int, int], float]
+) -> dict[int, int]:
     """SKUs that take part, drawn in random order while the losses of all of them fit, each with its other action."""
     joining: dict[int, int] = {}
     left = allowed
     for i in rng.permutation(len(problem.skus)).tolist():
-        found = _neighbour(problem, solution, i)
+        found = _neighbour(problem, solution, i, worth)
         if found is not None and found[1] <= left:
             joining[i] = found[0]
             left -= found[1]
     return dict(sorted(joining.items()))
 
 
-def _neighbour(problem: Problem, solution: Solution, i: int) -> tuple[int, float] | None:
+def _neighbour(
+    problem: Problem, solution: Solution, i: int, worth: Callable[[int, int], float]
+) -> tuple[int, float] | None:
     """The cheaper of the next prices up and down (same promotion and start), and what it costs at the plan's prices."""
     choice, actions = solution.choices[i], problem.skus[i].actions
     if not choice.units.any():
@@ -83,8 +118,7 @@ def _neighbour(problem: Problem, solution: Solution, i: int) -> tuple[int, float
     above = [a for a in like if actions[a].price > now.price]
     near = [max(below, key=lambda a: actions[a].price)] if below else []
     near += [min(above, key=lambda a: actions[a].price)] if above else []
-    own = best_response(problem, i, solution.multipliers, choice.action)[1]
-    losses = [(max(own - best_response(problem, i, solution.multipliers, a)[1], 0.0), a) for a in near]
+    losses = [(max(worth(i, choice.action) - worth(i, a), 0.0), a) for a in near]
     losses = [(loss, a) for loss, a in losses if np.isfinite(loss)]
     if not losses:
         return None

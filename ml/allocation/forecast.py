@@ -1,8 +1,9 @@
 """Demand of every lawful action as correlated scenarios.
 
-The level head is asked once per promotion and start slot, the response head moves its answer to each price; rivals
-stand at the middle of their ladders (a joint choice model is a later step). Scenario shocks are shared: part by the
-whole sale, part by a SKU's regions, the rest by the cell alone, in the shares the model's errors showed.
+The level head is asked once per promotion and start slot, the response head moves its answer to each price. Rivals
+stand at the middle of their ladders, the reference that `ml.allocation.joint` moves them away from. Scenario shocks
+are shared: part by the whole sale, part by a SKU's regions, the rest by the cell alone, in the shares the model's
+errors showed.
 """
 
 from __future__ import annotations
@@ -44,9 +45,8 @@ def action_demand(
         actions: lawful actions by SKU.
         regions: order of the regions.
     """
-    middle = {sku: sorted({a.price for a in own}) for sku, own in actions.items()}
     asked = rows[rows["sku_id"].isin(list(actions)) & rows["region_id"].isin(regions)].copy()
-    asked["offer_price"] = [middle[sku][len(middle[sku]) // 2] for sku in asked["sku_id"]]
+    asked["offer_price"] = [actions[sku][reference_action(actions[sku])].price for sku in asked["sku_id"]]
     levels = _levels(heads, asked, history, actions)
     listed = asked.groupby("sku_id")["list_price"].first()
     category = asked.groupby("sku_id")["category"].first()
@@ -57,6 +57,12 @@ def action_demand(
         level = np.stack([levels[a.promo_type, a.starts_at].loc[[(sku, r) for r in regions]].to_numpy() for a in own])
         found.append(ActionDemand(sku, np.asarray(level + effect[:, None, None], dtype=np.float64)))
     return found
+
+
+def reference_action(actions: list[Action]) -> int:
+    """Index of a SKU's action while its rivals' demand is forecast: the first listed at the middle price."""
+    prices = sorted({action.price for action in actions})
+    return next(i for i, action in enumerate(actions) if action.price == prices[len(prices) // 2])
 
 
 def _levels(
@@ -72,6 +78,13 @@ def _levels(
         level = heads.level(ft.design(rows, history)) + np.log(base)[:, None]
         out[promo, slot] = pd.DataFrame(level, index=index)
     return out
+
+
+def moved(demand: list[ActionDemand], shift: list[Floats]) -> list[ActionDemand]:
+    """The same with log demand shifted, by SKU an array of shape (actions, regions)."""
+    return [
+        ActionDemand(own.sku_id, own.log_quantiles + part[:, :, None]) for own, part in zip(demand, shift, strict=True)
+    ]
 
 
 def shocks(skus: int, regions: int, scenarios: int, correlation: dict[str, float], seed: int) -> Floats:

@@ -1,4 +1,9 @@
-"""From features, a model and a request to the rows of a plan; pure: frames in, frames out."""
+"""From features, a model and a request to the rows of a plan; pure: frames in, frames out.
+
+Where the model knows how offers compete, prices, promotions and hours of the whole sale are chosen together
+(`ml.allocation.joint`). The problem that a plan keeps has every lawful action of every SKU, each with the demand it
+would have with the rivals at the actions that were chosen.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,14 @@ import pandas as pd
 from flashsale.request import SaleRequest
 from ml.allocation.experiment import NO_EXPERIMENT, PROPENSITY, Experiment, by_lot
 from ml.allocation.explain import Facts, explain
-from ml.allocation.forecast import ActionDemand, action_demand, scenarios, shocks
+from ml.allocation.forecast import ActionDemand, action_demand, moved, reference_action, scenarios, shocks
+from ml.allocation.joint import JointSale, profile_of, solve_jointly
 from ml.allocation.ladder import Ladder
 from ml.allocation.problem import Choice, Problem, Region, Sku, realised_profit
 from ml.allocation.solve import Solution, next_unit_value, solve
+from ml.demand import features as ft
 from ml.demand.heads import LevelHeads
+from ml.demand.substitution import from_notes
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,18 +51,38 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Planned:
-    """A solved plan with the demand it was solved on."""
+    """A solved plan with the demand it was solved on.
+
+    `demand` has rivals at the plan's actions, `reference` at the middle of their ladders. `whole` is the sale whose
+    offers compete, None where the model knows nothing of it: then nothing but the reference counts, and the plan's
+    bound is one on all plans. With it, the bound is on plans at the same actions: it certifies the units.
+    """
 
     problem: Problem
     solution: Solution
     demand: list[ActionDemand]
+    reference: list[ActionDemand]
+    whole: JointSale | None = None
     experiment: Experiment = NO_EXPERIMENT
 
 
 def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float = np.inf) -> Planned:
-    """Solve a request under one demand model; without a time limit the same inputs and seed give the same plan."""
+    """Solve a request under one demand model; without a time limit the same inputs and seed give the same plan.
+
+    Where minimum service fits only as long as rivals' prices are left out of account, the SKU-by-SKU plan stands.
+    """
     demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
-    drawn = scenarios(demand, _shocks(inputs, heads, SOLVED_ON, seed))
+    z = _shocks(inputs, heads, SOLVED_ON, seed)
+    problem = _problem(inputs, scenarios(demand, z))
+    alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand)
+    whole = _whole_sale(inputs, heads, problem, demand, z)
+    if whole is None or all(len(sku.actions) == 1 for sku in problem.skus):
+        return alone
+    solution = solve_jointly(whole, alone.solution, time_limit_s)
+    return alone if solution is None else _given_rivals(replace(alone, whole=whole), solution)
+
+
+def _problem(inputs: Inputs, drawn: list[Ints]) -> Problem:
     listed = inputs.rows.groupby("sku_id")["list_price"].first()
     skus = [
         Sku(
@@ -73,17 +101,55 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float 
         for ask in inputs.request.regions
     ]
     stock, promotion = inputs.request.stock_budget, inputs.request.promotion_budget
-    problem = Problem(
+    return Problem(
         skus, regions, None if stock is None else float(stock), None if promotion is None else float(promotion)
     )
-    return Planned(problem, solve(problem, time_limit_s=time_limit_s), demand)
+
+
+def _whole_sale(
+    inputs: Inputs, heads: LevelHeads, problem: Problem, demand: list[ActionDemand], z: Floats
+) -> JointSale | None:
+    """The sale as a contest of its offers, as this model sees it; None where the model knows nothing of it."""
+    substitution = from_notes(heads.notes)
+    if substitution is None:
+        return None
+    reference = np.array([reference_action(sku.actions) for sku in problem.skus])
+    middle = [ActionDemand(d.sku_id, d.log_quantiles[[a]]) for d, a in zip(demand, reference, strict=True)]
+    units = np.stack([wanted[0].mean(axis=1) for wanted in scenarios(middle, z)])
+    names = [sku.sku_id for sku in problem.skus]
+    cells = inputs.rows.assign(looks=ft.usual_looks(inputs.rows)).set_index(["sku_id", "region_id"])
+    looks = cells["looks"].unstack().loc[names, inputs.regions].to_numpy(dtype=np.float64)
+    category = inputs.rows.groupby("sku_id")["category"].first().loc[names].to_numpy()
+    medians = [own.log_quantiles[:, :, 1] for own in demand]
+    effect = [own - own[a] for own, a in zip(medians, reference, strict=True)]
+
+    def given(multipliers: list[Floats]) -> list[Ints]:
+        return scenarios(moved(demand, _shifts(multipliers, effect)), z)
+
+    return JointSale(problem, substitution.market(category, units, looks), effect, reference, given)
+
+
+def _shifts(multipliers: list[Floats], effect: list[Floats]) -> list[Floats]:
+    """What is left to add to the log demand of the heads, which hold an action's own effect already."""
+    return [np.log(part) - own for part, own in zip(multipliers, effect, strict=True)]
+
+
+def _given_rivals(planned: Planned, solution: Solution) -> Planned:
+    """The plan at another solution's actions: the demand of all actions with the rivals there."""
+    whole = planned.whole
+    if whole is None:
+        return replace(planned, solution=solution)
+    profile = profile_of(solution)
+    demand = moved(planned.reference, _shifts(whole.multipliers(profile), whole.effect))
+    return replace(planned, problem=whole.given_rivals(profile), solution=solution, demand=demand)
 
 
 def with_experiment(planned: Planned, request: SaleRequest, seed: int) -> Planned:
     """The plan with near-equal prices drawn by lot, within what the request lets that cost."""
     share, name = request.experiment_share, request.request_id
-    solution, experiment = by_lot(planned.problem, planned.solution, share, seed, name)
-    return replace(planned, solution=solution, experiment=experiment)
+    solution, experiment = by_lot(planned.problem, planned.solution, share, seed, name, planned.whole)
+    moved_plan = planned if solution is planned.solution else _given_rivals(planned, solution)
+    return replace(moved_plan, experiment=experiment)
 
 
 def _shocks(inputs: Inputs, heads: LevelHeads, count: int, seed: int) -> Floats:
@@ -94,8 +160,13 @@ def _shocks(inputs: Inputs, heads: LevelHeads, count: int, seed: int) -> Floats:
 def held_out_profit(inputs: Inputs, judge: LevelHeads, plans: list[Planned], seed: int) -> list[Floats]:
     """Profit of several plans in the same new scenarios of one judging model, each of shape (scenarios,)."""
     demand = action_demand(judge, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
-    drawn = scenarios(demand, _shocks(inputs, judge, VALUED_ON, seed + 1))
-    return [realised_profit(plan.problem, plan.solution.choices, drawn) for plan in plans]
+    z = _shocks(inputs, judge, VALUED_ON, seed + 1)
+    found = []
+    for plan in plans:
+        whole = _whole_sale(inputs, judge, plan.problem, demand, z)
+        drawn = scenarios(demand, z) if whole is None else whole.given(whole.multipliers(profile_of(plan.solution)))
+        found.append(realised_profit(plan.problem, plan.solution.choices, drawn))
+    return found
 
 
 def plan_rows(inputs: Inputs, planned: Planned, twin: Planned | None) -> pd.DataFrame:
@@ -170,8 +241,8 @@ def _facts(
     action = sku.actions[choice.action]
     share = None
     if twin is not None:
-        own = planned.demand[i].log_quantiles[choice.action, r, 1]
-        share = float(np.exp(own - twin.demand[i].log_quantiles[choice.action, r, 1]) - 1.0)
+        own = planned.reference[i].log_quantiles[choice.action, r, 1]
+        share = float(np.exp(own - twin.reference[i].log_quantiles[choice.action, r, 1]) - 1.0)
     return Facts(
         units=int(choice.units[r]),
         price=action.price,

@@ -24,6 +24,8 @@ def model_card(metrics: dict[str, float], gate: dict[str, Any], notes: dict[str,
         shown = " | ".join("-" if cell is None else f"{cell:.3f}" for cell in cells)
         lines.append(f"| {name.replace('_', ' ')} | {shown} |")
     refused = ", refused" if response["refused"] else ""
+    rivals = notes["substitution"]
+    prior = ", refused: the prior stands" if rivals["refused"] else ""
     slopes = ", ".join(f"{name} {value:.2f}" for name, value in sorted(response["by_category"].items()))
     lines += [
         "",
@@ -31,6 +33,9 @@ def model_card(metrics: dict[str, float], gate: dict[str, Any], notes: dict[str,
         "",
         f"Elasticities: pooled {response['pooled']:.2f} (standard error {response['pooled_se']:.2f}, first stage F "
         f"{response['first_stage_f']:.0f}{refused}); by category: {slopes or 'none'}.",
+        "",
+        f"Offers of a category as substitutes (nested logit, 0 to 1): {rivals['sigma']:.2f} (standard error "
+        f"{rivals['sigma_se']:.2f}, first stage F {rivals['first_stage_f']:.0f}{prior}).",
         "",
         "## Know before you use it",
         "",

@@ -50,6 +50,15 @@ def base_units(rows: pd.DataFrame) -> Floats:
     return np.asarray(np.maximum(daily, FLOOR_UNITS) * rows["duration_hours"].to_numpy(np.float64) / 24.0)
 
 
+def usual_looks(rows: pd.DataFrame) -> Floats:
+    """Views of an offer's page that the sale's hours would have drawn without it, shape (rows,); 0 where unseen.
+
+    The busier of the last seven and the last 28 days counts: a source that went quiet for days is no lack of customers.
+    """
+    daily = np.maximum(_num(rows, "views_7d") / 7.0, _num(rows, "views_28d") / 28.0)
+    return np.asarray(np.nan_to_num(daily) * _num(rows, "duration_hours") / 24.0, dtype=np.float64)
+
+
 def past_lifts(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Log lifts of unconstrained demand over baseline in sales that ended before each row's cutoff.
 

@@ -8,7 +8,7 @@ kept for the fit on all sales.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ml.demand import features as ft
 from ml.demand.backbone import cross_fitted, fit_ridge
 from ml.demand.heads import QUANTILES, LevelHeads
 from ml.demand.response import Response, learn_response
+from ml.demand.substitution import PastOffers, learn_substitution
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,13 +35,15 @@ PARAMETERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Training:
-    """Past offers in order of time: features, targets and the sale of each row."""
+    """Past offers in order of time: features, targets, the sale and region of each row, and looks at its page."""
 
     frame: pd.DataFrame
     lift: Floats
     log_ratio: Floats
     sales: npt.NDArray[Any]
     order: npt.NDArray[np.int64]  # position of the row's sale in time
+    regions: npt.NDArray[Any]
+    looks: Floats
 
 
 def training_set(rows: pd.DataFrame, demand: Floats) -> Training:
@@ -57,7 +60,10 @@ def training_set(rows: pd.DataFrame, demand: Floats) -> Training:
     starts = pd.to_datetime(rows.groupby("campaign_id")["starts_at"].min(), utc=True)
     rank = starts.sort_values(kind="stable").index
     order = pd.Index(rank).get_indexer(rows["campaign_id"])
-    return Training(frame, lift, ft.log_price_ratio(rows), rows["campaign_id"].to_numpy(), order.astype(np.int64))
+    return Training(
+        frame, lift, ft.log_price_ratio(rows), rows["campaign_id"].to_numpy(), order.astype(np.int64),
+        rows["region_id"].to_numpy(), ft.usual_looks(rows),
+    )  # fmt: skip
 
 
 def fit(data: Training, *, with_text: bool, seed: int) -> LevelHeads:
@@ -73,7 +79,7 @@ def fit(data: Training, *, with_text: bool, seed: int) -> LevelHeads:
 
 
 def _subset(data: Training, keep: npt.NDArray[np.bool_]) -> Training:
-    return Training(data.frame[keep], data.lift[keep], data.log_ratio[keep], data.sales[keep], data.order[keep])
+    return Training(**{part.name: getattr(data, part.name)[keep] for part in fields(data)})
 
 
 def _fit_once(data: Training, columns: list[str], shifts: dict[str, float], seed: int) -> LevelHeads:
@@ -89,7 +95,14 @@ def _fit_once(data: Training, columns: list[str], shifts: dict[str, float], seed
     for name, alpha in QUANTILES.items():
         matrix = lightgbm.Dataset(coded, left, params={"verbose": -1}, free_raw_data=False)
         trees[name] = lightgbm.train({**PARAMETERS, "alpha": alpha, "seed": seed}, matrix, ROUNDS)
-    notes = {"response": response.to_json(), "correlation": correlation(left, data), "rows": len(target)}
+    base = data.frame["base_units"].to_numpy(np.float64)
+    past = PastOffers(data.lift, data.log_ratio, base, data.looks, data.sales, data.regions)
+    notes = {
+        "response": response.to_json(),
+        "substitution": learn_substitution(frame, past, ft.CATEGORICAL).to_json(),
+        "correlation": correlation(left, data),
+        "rows": len(target),
+    }
     return LevelHeads(ridge, trees, response.by_category, response.pooled, shifts, notes)
 
 

@@ -13,11 +13,14 @@ from flashsale.errors import InputError
 from flashsale.request import load_request
 from ml.allocation.audit import audit_plan
 from ml.allocation.forecast import ActionDemand, scenarios, shocks
+from ml.allocation.joint import profile_of
 from ml.allocation.ladder import check_known, lawful_ladder
-from ml.allocation.plan import Inputs, Planned, held_out_profit, make_plan, plan_rows
+from ml.allocation.plan import Inputs, Planned, held_out_profit, make_plan, plan_rows, with_experiment
 from ml.allocation.problem import realised_profit
+from ml.allocation.solve import solve
 from ml.allocation.store import past_lifts
 from ml.demand import level
+from ml.demand.heads import LevelHeads
 from ml.demand.unconstrain import CELL, unconstrain
 
 SEED = 1
@@ -35,10 +38,13 @@ def inputs(shop: Any) -> Inputs:
 
 
 @pytest.fixture(scope="module")
-def plans(inputs: Inputs) -> tuple[dict[bool, Planned], list[np.ndarray]]:
-    learnt = inputs.history
-    data = level.training_set(learnt, learnt.demand.to_numpy(dtype=float))
-    heads = {text: level.fit(data, with_text=text, seed=SEED) for text in (True, False)}
+def heads(inputs: Inputs) -> dict[bool, LevelHeads]:
+    data = level.training_set(inputs.history, inputs.history.demand.to_numpy(dtype=float))
+    return {text: level.fit(data, with_text=text, seed=SEED) for text in (True, False)}
+
+
+@pytest.fixture(scope="module")
+def plans(inputs: Inputs, heads: dict[bool, LevelHeads]) -> tuple[dict[bool, Planned], list[np.ndarray]]:
     made = {text: make_plan(inputs, heads[text], SEED) for text in heads}
     return made, held_out_profit(inputs, heads[True], [made[True], made[False]], SEED)
 
@@ -152,11 +158,42 @@ def test_scenarios_have_the_asked_quantiles_and_correlation() -> None:
     assert np.array_equal(scenarios(demand, shocks(2, 2, 50, {}, 1))[0], scenarios(demand, shocks(2, 2, 50, {}, 1))[0])
 
 
-def test_same_inputs_same_plan(inputs: Inputs, plans: Any) -> None:
+def test_a_plans_demand_has_its_rivals_at_the_plans_prices(inputs: Inputs, plans: Any) -> None:
+    planned = plans[0][True]
+    whole = planned.whole
+    assert whole is not None
+    chosen = profile_of(planned.solution)
+    for i, sku in enumerate(planned.problem.skus):
+        assert len(sku.actions) == len(inputs.ladder.actions[sku.sku_id]) == len(planned.demand[i].log_quantiles)
+        moved = planned.demand[i].log_quantiles[:, :, 1] - planned.reference[i].log_quantiles[:, :, 1]
+        assert np.exp(moved + whole.effect[i]) == pytest.approx(whole.multipliers(chosen)[i])
+    assert planned.problem.tables[0].sales.shape[0] == len(planned.problem.skus[0].actions)
+    valued = realised_profit(planned.problem, planned.solution.choices, [sku.demand for sku in planned.problem.skus])
+    assert valued.mean() == pytest.approx(planned.solution.value)
+    assert planned.solution.value >= whole.units_at(whole.reference).value - 1e-9
+
+
+def test_a_model_that_knows_nothing_of_rivals_plans_sku_by_sku(inputs: Inputs, heads: dict[bool, LevelHeads]) -> None:
+    notes = {name: note for name, note in heads[True].notes.items() if name != "substitution"}
+    planned = make_plan(inputs, replace(heads[True], notes=notes), SEED)
+    assert planned.whole is None and planned.demand is planned.reference
+    alone = solve(planned.problem)
+    assert planned.solution.value == alone.value and planned.solution.bound == alone.bound
+
+
+def test_a_lot_moves_the_demand_with_the_prices(inputs: Inputs, plans: Any) -> None:
+    best = plans[0][True]
+    drawn = with_experiment(best, inputs.request.model_copy(update={"experiment_share": 0.02}), SEED)
+    assert drawn.experiment.arms
+    assert drawn.solution.value >= 0.98 * best.solution.value
+    assert plan_rows(inputs, drawn, None).expected_margin.sum() == pytest.approx(drawn.solution.value)
+    wanted = [sku.demand for sku in drawn.problem.skus]
+    assert realised_profit(drawn.problem, drawn.solution.choices, wanted).mean() == pytest.approx(drawn.solution.value)
+
+
+def test_same_inputs_same_plan(inputs: Inputs, heads: dict[bool, LevelHeads]) -> None:
     few = replace(inputs, request=inputs.request.model_copy(update={"skus": inputs.request.skus[:3]}))
     actions = {s.sku_id: inputs.ladder.actions[s.sku_id] for s in few.request.skus}
     few = replace(few, ladder=replace(inputs.ladder, actions=actions))
-    learnt = inputs.history
-    heads = level.fit(level.training_set(learnt, learnt.demand.to_numpy(dtype=float)), with_text=True, seed=SEED)
-    a, b = (plan_rows(few, make_plan(few, heads, 5), None) for _ in range(2))
+    a, b = (plan_rows(few, make_plan(few, heads[True], 5), None) for _ in range(2))
     pd.testing.assert_frame_equal(a, b)
