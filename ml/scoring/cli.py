@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 from flashsale.errors import InputError
-from flashsale.settings import settings
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,9 +46,7 @@ def _score(args: argparse.Namespace) -> dict[str, Any]:
     changed = rows = 0
     for name in names:
         offers = material.offers[material.offers["campaign_id"] == name]
-        scores = score_campaign(
-            panel, offers, material.signals, material.products, material.warehouses, settings().seed
-        )  # fmt: skip
+        scores = score_campaign(panel, offers, material.signals, material.products, material.warehouses)
         commit = tables.write_scores(name, tables.campaign_hash(material, name), scores)
         changed, rows = changed + int(commit.changed), rows + commit.rows
         verdict = str(scores.loc[scores["level"] == "campaign", "verdict"].iloc[0])

@@ -18,8 +18,8 @@ from flashsale.request import load_request
 from flashsale.settings import settings
 from ml.demand import tables as demand
 from ml.demand.unconstrain import CELL, unconstrain
-from ml.scoring.campaign import POST_DAYS, PRE_DAYS, WAIT_DAYS
 from ml.scoring.score import METHOD_VERSION
+from ml.scoring.window import POST_DAYS, PRE_DAYS, WAIT_DAYS
 
 DATASET = "decisions/campaign_scores"
 PLANS = "decisions/allocation_recommendations"
@@ -72,7 +72,7 @@ def campaign_hash(material: Material, campaign_id: str) -> str:
     last = pd.to_datetime(offers["ends_at"], utc=True).max().tz_localize(None).normalize()
     day = pd.to_datetime(material.daily["sales_date"], utc=True).dt.tz_localize(None)
     near = (day >= first - pd.Timedelta(days=PRE_DAYS + WAIT_DAYS)) & (day <= last + pd.Timedelta(days=POST_DAYS))
-    digest = hashlib.sha256(METHOD_VERSION.encode())
+    digest = hashlib.sha256(f"{METHOD_VERSION} {sorted(material.warehouses.items())}".encode())
     for frame in (offers, material.daily[near], material.products):
         digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return digest.hexdigest()
