@@ -45,7 +45,7 @@ CAMPAIGN_SCORES = pa.schema(
         ("halo_units", pa.float64()),
         ("cannibalised_units", pa.float64()),
         ("promotion_cost", pa.float64()),
-        ("net_margin", pa.float64()),
+        *[(f"net_margin{part}", pa.float64()) for part in ("", "_lower", "_upper")],
         ("return_on_promotion", pa.float64()),
         ("sentiment_before", pa.float64()),
         ("sentiment_during", pa.float64()),

@@ -1,153 +1,212 @@
-"""One sale against its synthetic control: effects of every cell, and the placebo distribution they are read by."""
+"""One sale: what its cells and the SKUs around it would have done without it, each by the method that suits it best."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml.scoring.contest import HELD_DAYS, LEAST_PRE, SYNTHETIC, Choice, Past, choose
+from ml.scoring.donors import CELL, Neighbours, donor_rows, neighbours
 from ml.scoring.panel import Panel
-from ml.scoring.synthetic import fit, placebo_fit
+from ml.scoring.synthetic import placebo_fit, placebo_p
+from ml.scoring.uncertainty import ALPHA, Z, half_width, two_sided_p
+from ml.scoring.window import Window
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-PRE_DAYS = 42  # days before the sale that weights are fitted on
-WAIT_DAYS = 3  # days before the start in which customers already wait
-POST_DAYS = 7  # days after the end in which sales pulled forward are missing
-LEAST_PRE, LEAST_DONORS = 7, 5
-LEAST_MEAN = 0.05  # units a day: a series below this has no past to be compared by
-MOST_DONORS = 80
+RECENT, RIDGE = "recent_mean", "synthetic_control_ridge"
+RARE = 0.5  # units that a series without any sale before is taken to have sold in all its days: it is not surely dead
+DIP_DAYS, WAITING_DAYS = 4, 2  # days after and before an earlier sale that are no usual days
+HALF_KNOWN = 0.5  # share of a sum's usual units that must come from days outside sales for the day to count
 
 
 @dataclass(frozen=True)
-class Window:
-    """Day positions of one sale, as masks over the panel's days."""
+class Effects:
+    """Effects of a sale on some series in units, one entry a series.
 
-    before: Bools
-    during: Bools
-    around: Bools  # waiting days before, and days after the end
-
-
-@dataclass(frozen=True)
-class CellEffects:
-    """Effects of a sale's cells in units, rows in the order they were asked for.
-
-    `counterfactual` and `effect` cover the days the sale touches, `shift` the days around it. `scale` turns a
-    placebo (a multiple of a series' fit error) into units of the cell; `placebos` and `placebo_keys` are the donors'.
-    `scored` is False where the past or the donors do not suffice; the counterfactual is then the recent mean.
+    Attributes:
+        counterfactual, effect: of the days the sale touches.
+        shift: of the days around it.
+        spread, whole_spread: standard deviation of the error of `effect`, and of `effect + shift`.
+        p, half: chance of such an effect had there been none, and the smallest effect that would be told from none.
+        free: degrees of freedom of `spread`.
+        held: errors on the days before the sale that were held out, NaN where none, shape (series, days).
+        error: their root mean square over the series' mean.
+        method: how the counterfactual was made; `recent_mean` (no spread, no p) where there is too little history.
     """
 
     counterfactual: Floats
     effect: Floats
     shift: Floats
-    scale: Floats
+    spread: Floats
+    whole_spread: Floats
+    p: Floats
+    half: Floats
+    free: Floats
+    held: Floats
     error: Floats
-    augmented: Bools
-    scored: Bools
-    placebos: Floats
-    placebo_units: Floats
-    placebo_keys: pd.MultiIndex
+    method: npt.NDArray[np.str_]
+
+    @property
+    def scored(self) -> Bools:
+        """Series with enough history."""
+        return np.asarray(self.method != RECENT)
 
 
-def window_of(panel: Panel, starts_at: pd.Timestamp, ends_at: pd.Timestamp) -> Window:
-    """Days of a sale: those it touches, the fitted ones before, those around it; all within the panel."""
-    days = panel.days
-    first = starts_at.tz_convert("UTC").tz_localize(None).normalize()
-    last = (ends_at.tz_convert("UTC").tz_localize(None) - pd.Timedelta(microseconds=1)).normalize()
-    day = pd.Timedelta(days=1)
-    fitted_to = first - WAIT_DAYS * day
-    before = (days < fitted_to) & (days >= fitted_to - PRE_DAYS * day)
-    waiting = (days >= fitted_to) & (days < first)
-    after = (days > last) & (days <= last + POST_DAYS * day)
-    return Window(np.asarray(before), np.asarray((days >= first) & (days <= last)), np.asarray(waiting | after))
+@dataclass(frozen=True)
+class SaleEffects:
+    """Effects on a sale's cells, in the order they were asked for, and on the SKUs around it; the number of donors."""
+
+    cells: Effects
+    around: Effects
+    ties: list[Neighbours]
+    donors: int
 
 
-def donor_rows(panel: Panel, window: Window, offers: pd.DataFrame, warehouses: dict[str, str]) -> npt.NDArray[np.int64]:
-    """Series that may serve as donors of a sale.
+@dataclass(frozen=True)
+class _Series:
+    """Series to be scored on the days from the first learnt one on: units, usual units, which days count, on sale,
+    near a sale."""
 
-    A donor is in no sale on the sale's days, has a past, and is not contaminated: a region fed by the same warehouse
-    as a region of the sale loses stock to it, so the sale's own SKUs there are left out.
-    """
-    free = ~panel.on_sale[:, window.during].any(axis=1) & panel.alive[:, window.before | window.during].all(axis=1)
-    means = panel.usual[:, window.before].mean(axis=1) if window.before.any() else np.zeros(len(panel.keys))
-    free &= means >= LEAST_MEAN
-    pools = {warehouses.get(r, r) for r in offers["region_id"]}
-    skus = set(offers["sku_id"])
-    shared = [sku in skus and warehouses.get(region, region) in pools for sku, region in panel.keys]
-    rows = np.flatnonzero(free & ~np.array(shared, dtype=bool))
-    return np.asarray(np.sort(rows[np.argsort(-means[rows], kind="stable")][:MOST_DONORS]), dtype=np.int64)
+    units: Floats
+    usual: Floats
+    usable: Bools
+    on_sale: Bools
+    near_sale: Bools
 
 
-def cell_effects(panel: Panel, offers: pd.DataFrame, window: Window, warehouses: dict[str, str]) -> CellEffects:
-    """Score the cells of one sale.
+def sale_effects(
+    panel: Panel, offers: pd.DataFrame, window: Window, products: pd.DataFrame, warehouses: dict[str, str]
+) -> SaleEffects:
+    """Score the cells of one sale, and the SKUs of their brands and categories in its regions.
 
     Args:
         panel: daily sales.
-        offers: the sale's cells: `sku_id`, `region_id`.
+        offers: the sale's cells: `sku_id`, `region_id`, `is_sold_out`.
         window: from `window_of`.
+        products: `sku_id`, `brand`, `category`.
         warehouses: warehouse of each region.
     """
-    rows = panel.keys.get_indexer(pd.MultiIndex.from_frame(offers[["sku_id", "region_id"]]))
-    donors = donor_rows(panel, window, offers, warehouses)
-    known, safe = rows >= 0, np.maximum(rows, 0)
-    past = panel.usual[safe][:, window.before]
-    means = np.where(known, past.mean(axis=1), 0.0) if window.before.any() else np.zeros(len(rows))
-    full = known & panel.alive[safe][:, window.before].all(axis=1)
-    scored = full & (means >= LEAST_MEAN) & (window.before.sum() >= LEAST_PRE) & (len(donors) >= LEAST_DONORS)
-    result = _unscored(panel, rows, window, means)
+    rows = panel.keys.get_indexer(pd.MultiIndex.from_frame(offers[CELL]))
+    ties = neighbours(panel, window, offers.reset_index(drop=True), products)
+    donors = donor_rows(panel, window, offers, products, warehouses)
+    local = np.flatnonzero(window.before | window.during | window.around)
+    sums = [_one(panel, rows, local), *[_sum(panel, tie.rows, local) for tie in ties]]
+    series = _Series(*(np.concatenate([getattr(s, f.name) for s in sums]) for f in fields(_Series)))
+    found = _effects(series, panel.usual[donors][:, local], np.asarray(panel.days.dayofweek)[local], window, local)
+    n = len(rows)
+    cells, around = (Effects(*(getattr(found, f.name)[s] for f in fields(Effects))) for s in (np.s_[:n], np.s_[n:]))
+    return SaleEffects(cells, around, ties, len(donors))
+
+
+def _one(panel: Panel, rows: Ints, local: Ints) -> _Series:
+    """Single series; a row of -1 is one that never had a day."""
+    known, safe = (rows >= 0)[:, None], np.maximum(rows, 0)[:, None]
+    on_sale = panel.on_sale[safe, local] & known
+    units, usual = (np.where(known, x[safe, local], 0.0) for x in (panel.units, panel.usual))
+    near = _near_sale(panel.on_sale[np.maximum(rows, 0)])[:, local]
+    return _Series(units, usual, panel.alive[safe, local] & known & ~on_sale, on_sale, near)
+
+
+def _near_sale(on_sale: Bools) -> Bools:
+    """Days on which customers wait for a sale, or in which its sales are still missing."""
+    near = np.zeros_like(on_sale)
+    for k in range(1, DIP_DAYS + 1):
+        near[:, k:] |= on_sale[:, :-k]
+    for k in range(1, WAITING_DAYS + 1):
+        near[:, :-k] |= on_sale[:, k:]
+    return near
+
+
+def _sum(panel: Panel, rows: Ints, local: Ints) -> _Series:
+    """Several series as one: their effects add up, and together they are told from noise sooner."""
+    one = _one(panel, rows, local)
+    usual = one.usual.sum(axis=0, keepdims=True)
+    known = np.where(one.usable, one.usual, 0.0).sum(axis=0, keepdims=True)
+    plain = np.where(one.on_sale, one.usual, one.units).sum(axis=0, keepdims=True)
+    usable = (known >= HALF_KNOWN * usual) & one.usable.any(axis=0, keepdims=True)
+    return _Series(plain, usual, usable, np.zeros_like(usable), np.zeros_like(usable))
+
+
+def _effects(series: _Series, donors: Floats, weekday: Ints, window: Window, local: Ints) -> Effects:
+    before = window.before[local]
+    split = int(before.sum())
+    during, around = window.during[local][split:], window.around[local][split:]
+    counted = _counted(series, split)
+    scored = counted.sum(axis=1) >= LEAST_PRE
+    result = _recent(series, split, during)
     if not scored.any():
         return result
-    return _fill_scored(panel, rows, donors, scored, window, means, result)
+    level = donors[:, :split].mean(axis=1, keepdims=True)
+    whole = np.asarray((series.usable | series.on_sale)[scored, :split].all(axis=1))
+    past = Past(series.usual[scored, :split], counted[scored], whole, donors / level, weekday)
+    choice = choose(past, int(during.sum()))
+    found = _scored(past, choice, series.units[scored, split:], series.on_sale[scored, split:], during, around)
+    for field in fields(Effects):
+        getattr(result, field.name)[scored] = getattr(found, field.name)
+    return result
 
 
-def _unscored(panel: Panel, rows: npt.NDArray[np.int64], window: Window, means: Floats) -> CellEffects:
-    """Counterfactual of the recent mean, for cells without a control."""
-    n, days = len(rows), int(window.during.sum())
-    actual = np.where(rows >= 0, panel.units[np.maximum(rows, 0)][:, window.during].sum(axis=1), 0.0)
-    nan = np.full(n, np.nan)
-    none = np.zeros(n, dtype=bool)
-    return CellEffects(
-        means * days, actual - means * days, np.zeros(n), nan, nan.copy(), none, none.copy(), np.zeros(0), np.zeros(0),
-        panel.keys[:0],
-    )  # fmt: skip
+def _counted(series: _Series, split: int) -> Bools:
+    """Days before the sale that count: none near an earlier sale, unless too few are left then.
+
+    The dip after one sale, taken for the usual level, would hide that of the next.
+    """
+    usable = series.usable[:, :split]
+    quiet = usable & ~series.near_sale[:, :split]
+    return np.asarray(np.where(quiet.sum(axis=1, keepdims=True) >= LEAST_PRE, quiet, usable))
 
 
-def _fill_scored(
-    panel: Panel, rows: npt.NDArray[np.int64], donors: npt.NDArray[np.int64], scored: Bools, window: Window,
-    means: Floats, result: CellEffects,
-) -> CellEffects:  # fmt: skip
-    mine = rows[scored]
-    donor_means = panel.usual[donors][:, window.before].mean(axis=1)
-    indexed = panel.usual[donors] / donor_means[:, None]
-    treated = panel.usual[mine] / means[scored][:, None]
-    control = fit(treated, indexed, window.before, np.ones((len(mine), len(donors)), dtype=bool))
-    placebo = placebo_fit(indexed, window.before)
-    length = np.sqrt(window.during.sum())
-    actual = panel.units[mine][:, window.during].sum(axis=1)
-    expected = np.maximum(control.expected, 0.0)
-    counterfactual = expected[:, window.during].sum(axis=1) * means[scored]
-    around = np.where(
-        panel.on_sale[mine][:, window.around], 0.0, treated[:, window.around] - expected[:, window.around]
-    )
-    error, placebo_error = _steady(control.error), _steady(placebo.error)
-    left = (indexed - placebo.expected)[:, window.during].sum(axis=1)
-    for field, values in (
-        (result.counterfactual, counterfactual),
-        (result.effect, actual - counterfactual),
-        (result.shift, around.sum(axis=1) * means[scored]),
-        (result.scale, error * means[scored] * length),
-        (result.error, error),
-        (result.augmented, control.augmented),
-        (result.scored, np.ones(len(mine), dtype=bool)),
-    ):
-        field[scored] = values
-    return CellEffects(
-        result.counterfactual, result.effect, result.shift, result.scale, result.error, result.augmented, result.scored,
-        left / (placebo_error * length), left * donor_means, panel.keys[donors],
-    )  # fmt: skip
+def _recent(series: _Series, split: int, during: Bools) -> Effects:
+    """Counterfactual of the recent mean, for series with too little history: rough, with no spread and no p."""
+    n, counted = len(series.units), series.usable[:, :split]
+    mean = np.where(counted, series.usual[:, :split], 0.0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    expected = mean * during.sum()
+    effect = series.units[:, split:][:, during].sum(axis=1) - expected
+    spread, whole, p, half, free, error = np.full((6, n), np.nan)
+    held = np.full((n, HELD_DAYS), np.nan)
+    method = np.full(n, RECENT, dtype="<U32")
+    return Effects(expected, effect, np.zeros(n), spread, whole, p, half, free, held, error, method)
+
+
+def _scored(past: Past, choice: Choice, units: Floats, on_sale: Bools, during: Bools, around: Bools) -> Effects:
+    """Effects of the days ahead of `past`: `units` and `on_sale` have shape (series, days ahead)."""
+    off = np.where(on_sale | ~around, 0.0, units - choice.forecast.mean)  # a later sale's days are that sale's
+    expected = choice.forecast.mean[:, during].sum(axis=1)
+    effect = units[:, during].sum(axis=1) - expected
+    days = [np.broadcast_to(during, units.shape), during | (around & ~on_sale)]
+    free = past.usable.sum(axis=1) - 2.0
+    spread, whole = (_spread(past, choice, d) for d in days)
+    p, half = two_sided_p(effect, expected, spread, free), half_width(expected, spread, free)
+    method = choice.method.astype("<U32")
+    control = np.flatnonzero(choice.method == SYNTHETIC)
+    if len(control):
+        errors, scale = _placebo_errors(past), _steady(choice.fit_error) * past.units.mean(axis=1)
+        nulls = [(errors @ d.T.astype(np.float64) * scale)[:, control] for d in days]
+        p[control] = [placebo_p(e, null) for e, null in zip(effect[control], nulls[0].T, strict=True)]
+        half[control], wide = (np.quantile(np.abs(null), 1.0 - ALPHA, axis=0) for null in nulls)
+        spread[control], whole[control] = half[control] / Z, wide / Z
+        method[control[choice.augmented[control]]] = RIDGE
+    return Effects(expected, effect, off.sum(axis=1), spread, whole, p, half, free, choice.held, choice.error, method)
+
+
+def _spread(past: Past, choice: Choice, days: Bools) -> Floats:
+    """Standard deviation of the error over some days, no smaller than a count's own noise; `days` as `units` above."""
+    expected = np.where(days, choice.forecast.mean, 0.0).sum(axis=1)
+    rare = RARE * days.sum(axis=1) / past.usable.sum(axis=1)
+    return np.asarray(np.sqrt(np.maximum(choice.forecast.spread(days) ** 2, np.maximum(expected, rare))))
+
+
+def _placebo_errors(past: Past) -> Floats:
+    """Errors of every donor scored as if treated, each over its own fit error, shape (donors, days ahead)."""
+    split = past.units.shape[1]
+    fitted = placebo_fit(past.donors, np.arange(past.donors.shape[1]) < split)
+    return np.asarray((past.donors - fitted.expected)[:, split:] / _steady(fitted.error)[:, None])
 
 
 def _steady(error: Floats) -> Floats:

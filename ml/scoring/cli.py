@@ -21,6 +21,8 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     score = commands.add_parser("score", help="score sales and publish the scores")
     score.add_argument("--campaigns", help="comma-separated; by default those without a current score")
     score.set_defaults(func=_score)
+    arms = commands.add_parser("arms", help="what prices drawn by lot say about demand, over all published plans")
+    arms.set_defaults(func=_arms)
 
 
 def _pending(args: argparse.Namespace) -> dict[str, Any]:
@@ -47,12 +49,22 @@ def _score(args: argparse.Namespace) -> dict[str, Any]:
     changed = rows = 0
     for name in names:
         offers = material.offers[material.offers["campaign_id"] == name]
-        scores = score_campaign(
-            panel, offers, material.signals, material.products, material.warehouses, settings().seed
-        )  # fmt: skip
+        scores = score_campaign(panel, offers, material.signals, material.products, material.warehouses)
         commit = tables.write_scores(name, tables.campaign_hash(material, name), scores)
         changed, rows = changed + int(commit.changed), rows + commit.rows
         verdict = str(scores.loc[scores["level"] == "campaign", "verdict"].iloc[0])
         verdicts[verdict] = verdicts.get(verdict, 0) + 1
         print(f"{name}: {verdict}", file=sys.stderr)
     return {"campaigns": len(names), "rows": rows, "changed": changed, "verdicts": verdicts}
+
+
+def _arms(args: argparse.Namespace) -> dict[str, Any]:
+    from ml.scoring import tables
+    from ml.scoring.arms import estimate
+
+    drawn = tables.drawn_prices()
+    answer = estimate(drawn, settings().seed)
+    if answer is None:
+        which = "no SKU" if drawn.empty else "only one of the two arms"
+        return {"skus": len(drawn), "note": f"{which} of a published plan with prices by lot has a scored sale yet"}
+    return answer.as_dict()

@@ -11,29 +11,27 @@ placebo p is at most 0.05, else `inconclusive`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml.scoring.campaign import CellEffects, cell_effects, window_of
+from ml.scoring.campaign import Effects, SaleEffects, sale_effects
 from ml.scoring.panel import Panel
-from ml.scoring.synthetic import placebo_p
+from ml.scoring.sums import Sums
+from ml.scoring.uncertainty import ALPHA
+from ml.scoring.window import window_of
 
 Floats = npt.NDArray[np.float64]
 
-ALPHA = 0.05
-DRAWS = 400  # random placebo sales for sums over cells
 OVERSTOCK_SHARE = 0.05  # of unit cost, for each unit left: handling and markdown, an assumption
 RETURN_LOSS_SHARE = 0.3  # of unit cost, for each unit that came back: an assumption
-METHOD_VERSION = "sc-1"
+METHOD_VERSION = "contest-2"
+BOUNDED = ("incremental_sales", "incremental_revenue", "incremental_margin", "net_margin")
 
 
 def score_campaign(
-    panel: Panel, offers: pd.DataFrame, signals: pd.DataFrame, products: pd.DataFrame, warehouses: dict[str, str],
-    seed: int,
-) -> pd.DataFrame:  # fmt: skip
+    panel: Panel, offers: pd.DataFrame, signals: pd.DataFrame, products: pd.DataFrame, warehouses: dict[str, str]
+) -> pd.DataFrame:
     """Score one sale.
 
     Args:
@@ -42,7 +40,6 @@ def score_campaign(
         signals: `fct_text_signals`: `signal_date`, `sku_id`, `text_count`, `sentiment_mean`.
         products: `sku_id`, `brand`, `category`.
         warehouses: warehouse of each region.
-        seed: of the random placebo sales.
 
     Returns:
         Rows of levels `cell`, `sku` and `campaign` in the columns of `CAMPAIGN_SCORES`, less hash and key.
@@ -50,21 +47,32 @@ def score_campaign(
     offers = offers.sort_values(["sku_id", "region_id"], kind="stable").reset_index(drop=True)
     starts, ends = pd.Timestamp(offers["starts_at"].iloc[0]), pd.Timestamp(offers["ends_at"].iloc[0])
     window = window_of(panel, starts, ends)
-    effects = cell_effects(panel, offers, window, warehouses)
-    cells = _cells(panel, offers, effects, window.during)
-    cells = cells.join(_spillover(offers, effects, products)).join(_sentiment(offers, signals, starts, ends))
-    # An outside SKU's margin is taken to be that of the SKU of the sale it is tied to.
-    cells["spill_margin"] = (cells["halo_units"] + cells["cannibalised_units"]) * cells["usual_margin"]
-    placebo = _placebo_sums(offers, effects, seed)
+    sale = sale_effects(panel, offers, window, products, warehouses)
+    cells = _cells(panel, offers, sale.cells, window.during)
+    spill, spill_spread = _spillover(sale, cells["usual_margin"].to_numpy(dtype=np.float64))
+    cells = cells.join(spill).join(_sentiment(offers, signals, starts, ends))
+    sums = Sums(sale, _weights(cells), spill_spread, int(window.during.sum()))
+    by_sku = [list(index) for index in cells.groupby("sku_id", sort=True).groups.values()]
     levels = [
-        _finish(cells.assign(level="cell"), effects, placebo, [[i] for i in range(len(cells))]),
-        _roll_up(cells, offers, effects, placebo, "sku"),
-        _roll_up(cells, offers, effects, placebo, "campaign"),
+        (cells.assign(level="cell"), [[i] for i in range(len(cells))]),
+        (_roll_up(cells, by_sku, "sku"), by_sku),
+        (_roll_up(cells, [list(cells.index)], "campaign"), [list(cells.index)]),
     ]
-    return pd.concat(levels, ignore_index=True)
+    return pd.concat([_finish(frame, sums, groups) for frame, groups in levels], ignore_index=True)
 
 
-def _cells(panel: Panel, offers: pd.DataFrame, effects: CellEffects, during: npt.NDArray[np.bool_]) -> pd.DataFrame:
+def _weights(cells: pd.DataFrame) -> dict[str, Floats]:
+    """What a unit's error is worth in each bounded figure, by cell."""
+    margin = cells["usual_margin"].clip(lower=0.0).to_numpy(dtype=np.float64)
+    return {
+        "incremental_sales": np.ones(len(cells)),
+        "incremental_revenue": cells["list_price"].to_numpy(dtype=np.float64),
+        "incremental_margin": margin,
+        "net_margin": margin,
+    }
+
+
+def _cells(panel: Panel, offers: pd.DataFrame, effects: Effects, during: npt.NDArray[np.bool_]) -> pd.DataFrame:
     """Additive quantities of every cell."""
     rows = panel.keys.get_indexer(pd.MultiIndex.from_frame(offers[["sku_id", "region_id"]]))
     known = np.maximum(rows, 0)
@@ -101,24 +109,23 @@ def _cells(panel: Panel, offers: pd.DataFrame, effects: CellEffects, during: npt
     )
 
 
-def _spillover(offers: pd.DataFrame, effects: CellEffects, products: pd.DataFrame) -> pd.DataFrame:
+def _spillover(sale: SaleEffects, usual_margin: Floats) -> tuple[pd.DataFrame, Floats]:
     """Effects on SKUs outside the sale, in its regions: halo (same brand), cannibalisation (same category).
 
-    An outside SKU that shares both counts as halo, whichever way it went. Its effect is shared out evenly over the SKUs
-    it is tied to, so that cells add up.
+    Each is shared out evenly over the cells it is tied to, so that cells add up. An outside SKU's margin is taken to be
+    that of the SKU of the sale it is tied to. Returns units and margin by cell, and the standard deviation of what each
+    tie adds to a cell's margin, shape (cells, ties).
     """
-    brand, category = (products.set_index("sku_id")[name] for name in ("brand", "category"))
-    halo, rival = np.zeros(len(offers)), np.zeros(len(offers))
-    for (sku, region), units in zip(effects.placebo_keys, effects.placebo_units, strict=True):
-        here = (offers["region_id"] == region).to_numpy()
-        if sku in set(offers["sku_id"]) or not here.any():
-            continue
-        same_kind = here & (offers["sku_id"].map(category) == category.get(sku)).to_numpy()
-        same_brand = here & (offers["sku_id"].map(brand) == brand.get(sku)).to_numpy()
-        target, mask = (halo, same_brand) if same_brand.any() else (rival, same_kind)
-        if mask.any():
-            target[mask] += units / mask.sum()
-    return pd.DataFrame({"halo_units": halo, "cannibalised_units": rival}, index=offers.index)
+    n = len(sale.cells.effect)
+    units, spread = {True: np.zeros(n), False: np.zeros(n)}, np.zeros((n, len(sale.ties)))
+    for k in np.flatnonzero(sale.around.scored):  # a rough mean of the others would add noise that no bound owns to
+        tie = sale.ties[k]
+        share = 1.0 / len(tie.cells)
+        units[tie.halo][tie.cells] += sale.around.effect[k] * share
+        spread[tie.cells, k] = sale.around.spread[k] * share * usual_margin[tie.cells]
+    frame = pd.DataFrame({"halo_units": units[True], "cannibalised_units": units[False]})
+    frame["spill_margin"] = (frame["halo_units"] + frame["cannibalised_units"]) * usual_margin
+    return frame, spread
 
 
 def _sentiment(offers: pd.DataFrame, signals: pd.DataFrame, starts: pd.Timestamp, ends: pd.Timestamp) -> pd.DataFrame:
@@ -143,45 +150,8 @@ def _sentiment(offers: pd.DataFrame, signals: pd.DataFrame, starts: pd.Timestamp
     return out
 
 
-def _placebo_sums(offers: pd.DataFrame, effects: CellEffects, seed: int) -> Floats:
-    """Random placebo sales in units, shape (cells, draws).
-
-    Each SKU of the sale takes the errors of one random donor SKU, region by region where the donor has that region:
-    what moves together in the donors moves together in the sums.
-    """
-    draws = np.zeros((len(offers), DRAWS))
-    if not len(effects.placebos):
-        return draws
-    rng = np.random.default_rng(seed)
-    skus, regions = (effects.placebo_keys.get_level_values(k).to_numpy() for k in (0, 1))
-    names = np.unique(skus)
-    for sku in offers["sku_id"].unique():
-        donor = names[rng.integers(0, len(names), DRAWS)]
-        sign = rng.choice([-1.0, 1.0], DRAWS)
-        for i in np.flatnonzero(offers["sku_id"] == sku):
-            draws[i] = sign * _donor_errors(donor, str(offers["region_id"][i]), skus, regions, effects.placebos, rng)
-    return draws * np.nan_to_num(effects.scale)[:, None]
-
-
-def _donor_errors(
-    donor: npt.NDArray[Any], region: str, skus: npt.NDArray[Any], regions: npt.NDArray[Any], placebos: Floats,
-    rng: np.random.Generator,
-) -> Floats:  # fmt: skip
-    out = np.empty(len(donor))
-    for name in np.unique(donor):
-        own = np.flatnonzero(skus == name)
-        exact = own[regions[own] == region]
-        mine = donor == name
-        out[mine] = placebos[exact[0]] if len(exact) else placebos[rng.choice(own, int(mine.sum()))]
-    return out
-
-
-def _roll_up(
-    cells: pd.DataFrame, offers: pd.DataFrame, effects: CellEffects, placebo: Floats, level: str
-) -> pd.DataFrame:
+def _roll_up(cells: pd.DataFrame, groups: list[list[int]], level: str) -> pd.DataFrame:
     """Sums over a SKU's regions, or over the whole sale."""
-    keys = offers["sku_id"] if level == "sku" else pd.Series("", index=offers.index)
-    groups = [list(index) for _, index in keys.groupby(keys, sort=True).groups.items()]
     rows = []
     for group in groups:
         part = cells.loc[group]
@@ -189,69 +159,39 @@ def _roll_up(
         for name in ("sentiment_before", "sentiment_during", "sentiment_after"):
             count = part[f"{name}_count"]
             row[name] = float((part[name].fillna(0.0) * count).sum() / count.sum()) if count.sum() else np.nan
-        row["usual_margin"] = _mean_by_units(part, "usual_margin")
-        row["list_price"] = _mean_by_units(part, "list_price")
         rows.append(row)
     frame = pd.DataFrame(rows).reset_index(drop=True)
     frame["level"] = level
-    frame["sku_id"] = [cells.loc[group[0], "sku_id"] if level == "sku" else None for group in groups]
+    frame["sku_id"] = [str(cells.loc[group[0], "sku_id"]) if level == "sku" else None for group in groups]
     frame["region_id"] = None
-    return _finish(frame, effects, placebo, groups)
+    return frame
 
 
-def _mean_by_units(part: pd.DataFrame, name: str) -> float:
-    weight = np.maximum(part["counterfactual_units"].to_numpy(dtype=np.float64), 1e-9)
-    return float((part[name].to_numpy(dtype=np.float64) * weight).sum() / weight.sum())
-
-
-def _finish(frame: pd.DataFrame, effects: CellEffects, placebo: Floats, groups: list[list[int]]) -> pd.DataFrame:
+def _finish(frame: pd.DataFrame, sums: Sums, groups: list[list[int]]) -> pd.DataFrame:
     """Bounds, p values, net margin and verdict of rows that stand for groups of cells."""
     out = frame.copy()
-    donors = len(effects.placebos)
-    half, p = np.full(len(out), np.nan), np.full(len(out), np.nan)
-    for k, group in enumerate(groups):
-        if not effects.scored[group].all():
-            continue
-        effect = float(effects.effect[group].sum())
-        single = len(group) == 1
-        null = effects.placebos * effects.scale[group[0]] if single else placebo[group].sum(axis=0)
-        half[k] = float(np.quantile(np.abs(null), 1.0 - ALPHA))
-        p[k] = max(placebo_p(effect, null), 1.0 / (donors + 1))  # no sum of cells is surer than its donors allow
-    out["placebo_p"], out["smallest_detectable_units"], out["donors"] = p, half, donors
-    out["pre_fit_error"] = [float(np.nanmean(effects.error[g])) if effects.scored[g].any() else np.nan for g in groups]
-    out["method"] = [_method(effects, group) for group in groups]
-    _bounds(out, half)
+    found = [sums.of(group) for group in groups]
+    out["placebo_p"], out["donors"] = [f.p for f in found], sums.sale.donors
+    out["smallest_detectable_units"] = [f.half["incremental_sales"] for f in found]
+    out["pre_fit_error"] = [f.error for f in found]
+    out["method"] = [f.method for f in found]
+    out["incremental_demand"] = out["incremental_sales"] + out["lost_units"]
     out["net_margin"] = out["incremental_margin"] + out["shift_margin"] + out["spill_margin"] - out["promotion_cost"]
+    for name in BOUNDED:
+        half = np.array([f.half[name] for f in found])
+        out[f"{name}_lower"], out[f"{name}_upper"] = out[name] - half, out[name] + half
+    half = np.array([f.half["incremental_sales"] for f in found])
+    # Demand adds what is unsure about lost units.
+    out["incremental_demand_lower"] = out["incremental_sales"] - half + out["lost_low"]
+    out["incremental_demand_upper"] = out["incremental_sales"] + half + out["lost_high"]
     spent = out["discount_given"] + out["promotion_cost"]
     out["return_on_promotion"] = np.where(spent > 0, out["net_margin"] / spent.where(spent > 0, 1.0), np.nan)
     out["sell_through"] = out["units_sold"] / out["allocated_units"].where(out["allocated_units"] > 0)
-    out["verdict"] = _verdict(out, half)
+    out["verdict"] = _verdict(out)
     return out
 
 
-def _method(effects: CellEffects, group: list[int]) -> str:
-    if not effects.scored[group].all():
-        return "recent_mean"
-    return "synthetic_control_ridge" if effects.augmented[group].any() else "synthetic_control"
-
-
-def _bounds(out: pd.DataFrame, half: Floats) -> None:
-    """Lower and upper bounds from the placebo distribution; demand adds what is unsure about lost units."""
-    out["incremental_demand"] = out["incremental_sales"] + out["lost_units"]
-    price: dict[str, Floats] = {
-        "sales": np.ones(len(out)),
-        "revenue": out["list_price"].to_numpy(dtype=np.float64),
-        "margin": out["usual_margin"].clip(lower=0.0).to_numpy(dtype=np.float64),
-    }
-    for name, factor in price.items():
-        out[f"incremental_{name}_lower"] = out[f"incremental_{name}"] - half * factor
-        out[f"incremental_{name}_upper"] = out[f"incremental_{name}"] + half * factor
-    out["incremental_demand_lower"] = out["incremental_sales"] - half + out["lost_low"]
-    out["incremental_demand_upper"] = out["incremental_sales"] + half + out["lost_high"]
-
-
-def _verdict(out: pd.DataFrame, half: Floats) -> list[str]:
-    slack = half * out["usual_margin"].clip(lower=0.0)
-    sure = (out["placebo_p"] <= ALPHA) & np.isfinite(half)
-    win, loss = sure & (out["net_margin"] - slack > 0), sure & (out["net_margin"] + slack < 0)
+def _verdict(out: pd.DataFrame) -> list[str]:
+    sure = out["placebo_p"] <= ALPHA
+    win, loss = sure & (out["net_margin_lower"] > 0), sure & (out["net_margin_upper"] < 0)
     return [str(v) for v in np.where(win, "win", np.where(loss, "loss", "inconclusive"))]

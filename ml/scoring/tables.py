@@ -11,15 +11,16 @@ import pandas as pd
 import pyarrow as pa
 
 from flashsale import warehouse
-from flashsale.decision_tables import CAMPAIGN_SCORES
+from flashsale.decision_tables import ALLOCATION_RECOMMENDATIONS, CAMPAIGN_SCORES
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake
 from flashsale.request import load_request
 from flashsale.settings import settings
 from ml.demand import tables as demand
 from ml.demand.unconstrain import CELL, unconstrain
-from ml.scoring.campaign import POST_DAYS, PRE_DAYS, WAIT_DAYS
+from ml.scoring.arms import drawn_skus
 from ml.scoring.score import METHOD_VERSION
+from ml.scoring.window import POST_DAYS, PRE_DAYS, WAIT_DAYS
 
 DATASET = "decisions/campaign_scores"
 PLANS = "decisions/allocation_recommendations"
@@ -72,7 +73,7 @@ def campaign_hash(material: Material, campaign_id: str) -> str:
     last = pd.to_datetime(offers["ends_at"], utc=True).max().tz_localize(None).normalize()
     day = pd.to_datetime(material.daily["sales_date"], utc=True).dt.tz_localize(None)
     near = (day >= first - pd.Timedelta(days=PRE_DAYS + WAIT_DAYS)) & (day <= last + pd.Timedelta(days=POST_DAYS))
-    digest = hashlib.sha256(METHOD_VERSION.encode())
+    digest = hashlib.sha256(f"{METHOD_VERSION} {sorted(material.warehouses.items())}".encode())
     for frame in (offers, material.daily[near], material.products):
         digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return digest.hexdigest()
@@ -95,6 +96,22 @@ def write_scores(campaign_id: str, digest: str, frame: pd.DataFrame) -> Commit:
         whole[name] = whole[name].round().astype("int64")
     table = pa.Table.from_pandas(whole, schema=CAMPAIGN_SCORES, preserve_index=False)
     return lake().write(DATASET, f"campaign_id={campaign_id}", table.replace_schema_metadata(None))
+
+
+def drawn_prices() -> pd.DataFrame:
+    """SKUs whose price was drawn by lot in a published plan and whose sale is scored, from `arms.drawn_skus`."""
+    manifests = [m for m in lake().partitions(PLANS).values() if _first(m, "status") == "published"]
+    rows = [lake().read_one(manifest) for manifest in manifests]
+    plans = demand.to_frame(
+        pa.concat_tables([*rows, ALLOCATION_RECOMMENDATIONS.empty_table()], promote_options="default")
+    )
+    if not plans["experiment_arm"].notna().any() or not lake().partitions(DATASET):
+        return drawn_skus(plans, pd.DataFrame(columns=[*CELL[1:], "starts_at", "demand", "counterfactual_units"]))
+    scores = demand.to_frame(lake().read(DATASET, columns=[*CELL, "level", "counterfactual_units"]))
+    cells = demand.ended_cells()
+    wanted = unconstrain(cells, demand.sale_hours())[[*CELL, "demand"]]
+    sold = cells.merge(wanted, on=CELL).merge(scores[scores["level"] == "cell"], on=CELL)
+    return drawn_skus(plans, sold[[*CELL[1:], "starts_at", "demand", "counterfactual_units"]])
 
 
 def pending_campaigns(material: Material, everything: bool) -> list[str]:

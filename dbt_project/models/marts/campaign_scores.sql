@@ -27,6 +27,8 @@ select
     cannibalised_units,
     promotion_cost,
     net_margin,
+    net_margin_lower,
+    net_margin_upper,
     return_on_promotion,
     sentiment_before,
     sentiment_during,
