@@ -1,6 +1,6 @@
 """Profit of the platform's plans beside other planners', on simulated shops that none of them has seen.
 
-    python benchmarks/decisions.py [--quick] [--seeds 30] [--text-model FOLDER] [--workers 2]
+    python benchmarks/decisions.py [--quick] [--seeds 30] [--text-model FOLDER] [--workers 2] [--exam exam.json]
 
 The exam of `python -m marketplace exam`: each planner's plan meets the same true customers. `ratio` is the platform's
 profit, with text, over the peer's, summed over the shops; its interval is a bootstrap over shops; `ours` and `peer` are
@@ -9,9 +9,11 @@ shares of a clairvoyant's profit. Against the planner who knows the true distrib
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -20,20 +22,30 @@ from benchmarks.harness import Result, machine, parser, write
 PEERS = ("last_sale", "proportional", "newsvendor", "without_text", "shuffled_text", "true_distribution")
 
 
-def main() -> None:
-    """Measure and write `results/decisions.json`."""
+def _examine(seeds: int, text_model: Path | None, workers: int, quick: bool) -> dict[str, Any]:
+    """Marks by planner of an exam in usual shops."""
     from marketplace.exam.run import exam
     from marketplace.world import Size
 
+    size = Size(seed=1000, skus=6, regions=2, sales=10, days=80) if quick else Size(seed=1000)
+    with tempfile.TemporaryDirectory() as place:
+        summary = exam(size, ["usual"], 2 if quick else seeds, Path(place), text_model, workers)[0]
+    found: dict[str, Any] = summary["planners"]
+    return found
+
+
+def main() -> None:
+    """Measure and write `results/decisions.json`."""
     arguments = parser(__doc__ or "")
     arguments.add_argument("--seeds", type=int, default=30, help="simulated shops")
     arguments.add_argument("--text-model", type=Path, help="folder of a text model; by default the corpora's labels")
     arguments.add_argument("--workers", type=int, default=2, help="shops at once")
+    arguments.add_argument("--exam", type=Path, help="exam.json of an exam held on this machine: state that one")
     args = arguments.parse_args()
-    size = Size(seed=1000, skus=6, regions=2, sales=10, days=80) if args.quick else Size(seed=1000)
-    with tempfile.TemporaryDirectory() as place:
-        seeds = 2 if args.quick else args.seeds
-        found = exam(size, ["usual"], seeds, Path(place), args.text_model, args.workers)[0]["planners"]
+    if args.exam:
+        found = json.loads(args.exam.read_text(encoding="utf-8"))[0]["planners"]
+    else:
+        found = _examine(args.seeds, args.text_model, args.workers, args.quick)
     ours = found["with_text"]["of_clairvoyant"]["value"]
     results = []
     for name in PEERS:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.harness import RESULTS
 from marketplace.cli import main
 from marketplace.exam.arrivals import draw_arrivals
 from marketplace.exam.judge import Plan, judge
@@ -23,6 +26,7 @@ from marketplace.exam.table import Sale, make_sale
 from marketplace.future import next_sale, request
 from marketplace.sales import run_sales, schedule
 from marketplace.world import Size, build_world
+from tests.conftest import ROOT
 
 TINY = Size(seed=3, skus=4, regions=2, sales=6, days=60)
 
@@ -156,3 +160,9 @@ def test_a_small_exam_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert all(m["marks"][n]["profit"] <= m["marks"]["clairvoyant"]["profit"] for m in marks for n in PLANNERS)
     assert "| platform, with text |" in (tmp_path / "exam.md").read_text()
     assert (tmp_path / "exam.png").stat().st_size > 10_000
+    script = [sys.executable, "benchmarks/decisions.py", "--quick", "--exam", str(tmp_path / "exam.json")]
+    subprocess.run(script, cwd=ROOT, check=True, capture_output=True)
+    rows = {r["name"]: r for r in json.loads((RESULTS / "quick" / "decisions.json").read_text())}
+    worth = rows["plan_vs_last_sale"]
+    assert worth["ours"] / worth["peer"] == pytest.approx(worth["ratio"], rel=1e-3)
+    assert worth["low"] <= worth["ratio"] <= worth["high"]
