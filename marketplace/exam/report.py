@@ -132,7 +132,7 @@ def picture(summaries: list[dict[str, Any]], path: Path) -> None:
         axis.set_yticks(range(len(names)), [LABELS.get(n, n.replace("_", " ")) for n in names], fontsize=8)
         axis.tick_params(axis="x", labelsize=8)
     axes[0, 0].invert_yaxis()  # shared by all panels: the table's order
-    figure.supxlabel("share of the clairvoyant's profit, 95 % interval over simulated shops", fontsize=9)
+    figure.supxlabel("share of the clairvoyant's profit, 95 % intervals (simulated)", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=130, metadata={"Software": None})
     plt.close(figure)
