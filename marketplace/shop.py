@@ -12,8 +12,8 @@ import yaml
 
 from flashsale.corpora import load_sentences
 from marketplace import events, future, texts
-from marketplace.sales import run_sales, schedule
-from marketplace.world import Size, build_world
+from marketplace.sales import Cells, Lines, Schedule, run_sales, schedule
+from marketplace.world import Size, World, build_world
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,25 @@ class Shop:
     truth: dict[str, pa.Table]
 
 
+@dataclass(frozen=True)
+class Played:
+    """A world whose past sales have run, and the sale that is asked for next."""
+
+    world: World
+    plan: Schedule
+    cells: Cells
+    lines: Lines
+    sale: future.NextSale
+
+
+def play(size: Size) -> Played:
+    """Build a world and run its past sales."""
+    world = build_world(size)
+    plan = schedule(world)
+    cells, lines = run_sales(world, plan)
+    return Played(world, plan, cells, lines, future.next_sale(world, cells))
+
+
 def build_shop(size: Size, sentences: pa.Table | None = None) -> Shop:
     """One simulated shop; the same size and sentences give the same rows.
 
@@ -32,12 +51,14 @@ def build_shop(size: Size, sentences: pa.Table | None = None) -> Shop:
         size: what to build, and the seed.
         sentences: labelled sentences; by default the public corpora.
     """
+    return make_shop(play(size), sentences)
+
+
+def make_shop(played: Played, sentences: pa.Table | None = None) -> Shop:
+    """What a world that was played gives away, and its truth."""
     pool = texts.build_pool(load_sentences() if sentences is None else sentences)
-    world = build_world(size)
-    plan = schedule(world)
-    cells, lines = run_sales(world, plan)
+    world, plan, cells, lines, sale = played.world, played.plan, played.cells, played.lines, played.sale
     orders = events.all_orders(world, cells, lines)
-    sale = future.next_sale(world, cells)
     streams = {
         "catalog": events.catalog_table(world),
         "regions": events.region_table(world),

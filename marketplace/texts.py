@@ -97,11 +97,11 @@ def announced_drafts(world: World, cells: Cells, extra: tuple[Ints, Ints, Floats
     rng = generator(world.size.seed, "posts")
     _, first = np.unique(cells.campaign * len(world.sku_ids) + cells.sku, return_index=True)
     start = np.concatenate([cells.starts_us[first], extra[0]])
-    sku = np.concatenate([cells.sku[first], extra[1]])
+    offered = np.concatenate([cells.sku[first], extra[1]])
     shock = np.concatenate([cells.shock[first], extra[2]])
     regime = world.size.regime
     heard = regime.text_gain * shock + rng.normal(0.0, regime.text_noise, len(shock))  # sensed, not quite exactly
-    row = np.repeat(np.arange(len(sku)), rng.poisson(14.0 * np.exp(1.1 * heard)))
+    row = np.repeat(np.arange(len(offered)), rng.poisson(14.0 * np.exp(1.1 * heard)))
     # Interest grows towards the sale.
     time = start[row] - (WARM_UP_US * rng.random(len(row)) ** 1.3).astype(np.int64)
     mood = 0.55 + 1.5 * heard[row]
@@ -110,9 +110,9 @@ def announced_drafts(world: World, cells: Cells, extra: tuple[Ints, Ints, Floats
     idle_sku, idle_day = (np.repeat(i.ravel(), idle.ravel()) for i in np.indices(idle.shape))
     idle_time = world.size.start_us + idle_day * DAY_US + rng.integers(0, DAY_US, len(idle_day))
     calm = _polarity(rng, 0.3 + 0.5 * world.quality[idle_sku], wanting=np.full(len(idle_sku), 0.25))
-    time, sku = np.concatenate([time, idle_time]), np.concatenate([sku[row], idle_sku])
+    time, sku = np.concatenate([time, idle_time]), np.concatenate([offered[row], idle_sku])
     posts = Drafts(time, sku, np.concatenate([warm, calm]), rng.integers(0, world.users, len(sku)))
-    return _joined(posts, _bots(world, start, np.concatenate([cells.sku[first], extra[1]])))
+    return _joined(posts, _bots(world, start, offered))
 
 
 def _bots(world: World, start: Ints, sku: Ints) -> Drafts:

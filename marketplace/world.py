@@ -202,24 +202,19 @@ class World:
             shock: log shock of each offer, announced by texts.
         """
         start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
-        factor = self._competition(sku, region, ratio, self._alone(sku, region, ratio, promo, start, hours, shock, 1.0))
-        return self._alone(sku, region, ratio, promo, start, hours, shock, factor)
+        usual, surge = self._usual(sku, region, ratio, promo, start, hours), np.exp(shock)
+        competition = self._competition(sku, region, ratio, usual * surge)
+        return np.asarray(usual * competition * surge, dtype=np.float64)
 
-    def _alone(
-        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start: Ints, hours: int, shock: Floats,
-        competition: Floats | float,
-    ) -> Floats:  # fmt: skip
-        """Mean demand of offers as if each were the only one, times a multiplier."""
+    def _usual(self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start: Ints, hours: int) -> Floats:
+        """Mean demand of offers without a shock, as if each were the only one."""
         opening, which = np.unique(start // HOUR_US % 24, return_inverse=True)
         timing = np.array([[self.timing_factor(c, int(h), hours) for c in range(len(CATEGORIES))] for h in opening])
         lift = np.array([c.lift for c in CATEGORIES])
         kind = self.category[sku]
         price = ratio ** (-self.elasticity[sku])
         level = self.level[sku, region, (start - self.size.start_us) // DAY_US]
-        return np.asarray(
-            level * lift[kind] * timing[which, kind] * price * PROMO_EFFECT[promo] * competition * np.exp(shock),
-            dtype=np.float64,
-        )
+        return np.asarray(level * lift[kind] * timing[which, kind] * price * PROMO_EFFECT[promo], dtype=np.float64)
 
     def _competition(self, sku: Ints, region: Ints, ratio: Floats, alone: Floats) -> Floats:
         """Multiplier on each offer caused by the others of its region, as the regime's customers choose."""

@@ -14,7 +14,7 @@ from flashsale.plan_limits import plan_limits
 from flashsale.request import SaleRequest
 from marketplace.choice import Floats, Ints
 from marketplace.exam.arrivals import Arrivals
-from marketplace.exam.table import Action, Sale, promo_index
+from marketplace.exam.table import Action, Sale, prices_of, promo_index
 from marketplace.world import PROMO_TYPES
 
 
@@ -39,8 +39,7 @@ def judge(sale: Sale, plan: Plan, arrivals: Arrivals) -> dict[str, float]:
     """
     demand = arrivals.demand(sale.means(plan.chosen))
     served = np.minimum(plan.units[:, :, None], demand)
-    price = np.array([a[0] for a in plan.chosen], dtype=np.float64)
-    margin = (price - sale.salvage)[:, None, None]
+    margin = (prices_of(plan.chosen) - sale.salvage)[:, None, None]
     profit = (margin * served).sum(axis=(0, 1)) - float((sale.holding * plan.units).sum())
     covered = np.nan
     if plan.p10 is not None and plan.p90 is not None:
@@ -88,7 +87,7 @@ def broken(rows: pd.DataFrame, request: SaleRequest, prices: dict[str, tuple[flo
     return int(pc.sum(pc.greater(limits["used"], limits["most"])).as_py() or 0)
 
 
-def plan_rows(sale: Sale, plan: Plan, request: SaleRequest) -> pd.DataFrame:
+def plan_rows(plan: Plan, request: SaleRequest) -> pd.DataFrame:
     """A rule's plan in the columns that limits are checked by; every unit counts as an expected sale."""
     records: list[dict[str, Any]] = []
     for i, sku in enumerate(request.skus):

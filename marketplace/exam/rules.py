@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from marketplace.choice import Floats, Ints
-from marketplace.exam.table import Sale
+from marketplace.exam.table import Sale, prices_of
 
 MARK_UP = 1.1
 HABIT = 8.0  # times the usual units of a day, where a cell was in no sale yet
@@ -35,8 +35,7 @@ def newsvendor(sale: Sale, asked: pd.DataFrame, past: pd.DataFrame) -> Floats:
     spread = float((enough["std"] / enough["mean"].clip(lower=1.0)).median()) if len(enough) else 0.6
     index = pd.MultiIndex.from_frame(asked[["sku_id", "region_id"]])
     mean = pd.Series(known["mean"].reindex(index).to_numpy(), asked.index).fillna(_habit(asked))
-    price = np.array([a[0] for a in sale.managers()], dtype=np.float64)
-    share = 1.0 - sale.holding / (price - sale.salvage)[:, None]
+    share = 1.0 - sale.holding / (prices_of(sale.managers()) - sale.salvage)[:, None]
     fractile = norm.ppf(np.clip(share, 0.02, 0.98))
     return np.asarray(np.maximum(_cells(mean, sale) * (1.0 + spread * fractile), 0.0), dtype=np.float64)
 
@@ -50,11 +49,9 @@ RULES: dict[str, Callable[[Sale, pd.DataFrame, pd.DataFrame], Floats]] = {
 
 def within_limits(sale: Sale, wish: Floats) -> Ints:
     """Whole units cut down in proportion until supply, space and both budgets hold; every unit counts as sold."""
-    price = np.array([a[0] for a in sale.managers()], dtype=np.float64)
-    discount = np.maximum(sale.listed - price, 0.0)
     units = wish * np.minimum(1.0, sale.supply / np.maximum(wish.sum(axis=1), 1e-9))[:, None]
     units = units * np.minimum(1.0, sale.space / np.maximum(units.sum(axis=0), 1e-9))[None, :]
-    for money, budget in ((sale.cost, sale.stock_budget), (discount, sale.promotion_budget)):
+    for money, budget in ((sale.cost, sale.stock_budget), (sale.discounts(sale.managers()), sale.promotion_budget)):
         units = units * min(1.0, budget / max(float((units * money[:, None]).sum()), 1e-9))
     return np.asarray(np.floor(units + 1e-9), dtype=np.int64)
 

@@ -20,11 +20,9 @@ from marketplace.exam.judge import Plan, broken, judge, plan_rows, read_plan
 from marketplace.exam.oracle import best_plan
 from marketplace.exam.rules import RULES, within_limits
 from marketplace.exam.table import Sale, make_sale
-from marketplace.future import next_sale
 from marketplace.marts import build_marts
-from marketplace.sales import run_sales, schedule
-from marketplace.shop import build_shop
-from marketplace.world import Size, build_world, generator
+from marketplace.shop import make_shop, play
+from marketplace.world import Size, generator
 
 PLATFORM = {"with_text": ("shop", "text"), "without_text": ("shop", "plain"), "shuffled_text": ("shuffled", "text")}
 PLANNERS = (*RULES, "without_text", "with_text", "shuffled_text", "true_distribution", "clairvoyant")
@@ -48,10 +46,9 @@ def sit(paper: Paper) -> dict[str, Any]:
         `seed`, `marks` (by planner, as `judge` gives them) and `corrected` (how well hidden demand was found: sums of
         truth, error and absolute error over sold-out cells).
     """
-    shop = build_shop(paper.size)
-    world = build_world(paper.size)
-    cells, _ = run_sales(world, schedule(world))
-    sale = make_sale(world, next_sale(world, cells), shop.request)
+    played = play(paper.size)
+    shop = make_shop(played)
+    sale = make_sale(played.world, played.sale, shop.request)
     request = load_request(dict(shop.request))
     scores = None if paper.scores is None else pq.ParquetFile(paper.scores).read()
     frames = build_marts(shop, scores)
@@ -110,7 +107,7 @@ def _by_rule(sale: Sale, frames: dict[str, pd.DataFrame], past: pd.DataFrame, re
     plans = {}
     for name, rule in RULES.items():
         plan = Plan(sale.managers(), within_limits(sale, rule(sale, asked, past)))
-        count = broken(plan_rows(sale, plan, request), request, prices)
+        count = broken(plan_rows(plan, request), request, prices)
         plans[name] = Plan(plan.chosen, plan.units, violations=count)
     return plans
 

@@ -41,6 +41,10 @@ class Sale:
         """Cost of a unit that stays, shape (s, r), cents."""
         return np.asarray((self.cost - self.salvage)[:, None] + self.shipping[None, :], dtype=np.float64)
 
+    def discounts(self, chosen: list[Action]) -> Floats:
+        """What the promotion budget pays for a unit of each SKU, cents, shape (s,)."""
+        return np.asarray(np.maximum(self.listed - prices_of(chosen), 0.0), dtype=np.float64)
+
     def means(self, chosen: list[Action]) -> Floats:
         """True mean demand of all SKUs offered as chosen, shape (s, r), units."""
         key = tuple(chosen)
@@ -89,6 +93,11 @@ def make_sale(world: World, asked: NextSale, request: dict[str, Any]) -> Sale:
         stock_budget=request["stock_budget"] * 100.0,
         promotion_budget=request["promotion_budget"] * 100.0,
     )
+
+
+def prices_of(chosen: list[Action]) -> Floats:
+    """Offer price of each SKU, cents, shape (s,)."""
+    return np.array([action[0] for action in chosen], dtype=np.float64)
 
 
 def promo_index(name: str) -> int:

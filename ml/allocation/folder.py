@@ -22,6 +22,7 @@ from ml.allocation.ladder import lawful_ladder
 from ml.allocation.plan import Inputs, Planned, make_plan, plan_rows, with_experiment
 from ml.allocation.store import past_lifts
 from ml.demand import level
+from ml.demand.files import read_panel
 from ml.demand.unconstrain import CELL, unconstrain
 
 KINDS = ("text", "plain")  # with the texts' features, and without
@@ -43,7 +44,7 @@ def plan_folder(folder: Path, kinds: tuple[str, ...], seed: int) -> dict[str, An
         InputError: naming the file that is missing or cannot be read, or the request's field.
         RuntimeError: where a plan broke its own limits.
     """
-    request, frames = _request(folder), {name: _table(folder, name) for name in TABLES}
+    request, frames = _request(folder), {name: read_panel(folder / f"{name}.parquet") for name in TABLES}
     demand = _demand(frames)
     _write(demand, folder / "demand.parquet")
     inputs = _inputs(request, frames, demand)
@@ -92,15 +93,6 @@ def _request(folder: Path) -> SaleRequest:
         if path.is_file():
             return load_request(path.read_text(encoding="utf-8") if path.suffix == ".json" else path)
     raise InputError(f"folder {folder}", "holds no request.json or request.yaml", "put the sale request there")
-
-
-def _table(folder: Path, name: str) -> pd.DataFrame:
-    path = folder / f"{name}.parquet"
-    try:
-        frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"table {path}", f"cannot be read ({error})", "write it as Parquet", field=name) from error
-    return frame
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

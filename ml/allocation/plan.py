@@ -161,9 +161,9 @@ def held_out_profit(inputs: Inputs, judge: LevelHeads, plans: list[Planned], see
     """Profit of several plans in the same new scenarios of one judging model, each of shape (scenarios,)."""
     demand = action_demand(judge, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
     z = _shocks(inputs, judge, VALUED_ON, seed + 1)
+    whole = _whole_sale(inputs, judge, plans[0].problem, demand, z)  # the plans' offers and their actions are the same
     found = []
     for plan in plans:
-        whole = _whole_sale(inputs, judge, plan.problem, demand, z)
         drawn = scenarios(demand, z) if whole is None else whole.given(whole.multipliers(profile_of(plan.solution)))
         found.append(realised_profit(plan.problem, plan.solution.choices, drawn))
     return found

@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml.scoring.uncertainty import ALPHA
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 DRAWS = 2000
-ALPHA = 0.05
 GRID = 401  # hypotheses tried for the interval
 REACH = 8.0  # standard deviations of the redrawn estimates to either side that they span
 HALF_UNIT = 0.5  # added to units before the log: a SKU may sell none
