@@ -39,13 +39,21 @@ select o.campaign_id, o.sku_id, o.region_id, o.promo_type, o.offer_price::double
 from offers o left join lines l using (campaign_id, sku_id, region_id) group by all order by 1, 2, 3
 """
 HOURS = """
-with h as (select o.*, unnest(range(duration_hours::int)) as event_hour from offers o)
+with h as (select o.*, unnest(range(duration_hours::int)) as event_hour from offers o),
+seen as (select o.campaign_id, o.sku_id, o.region_id, floor(epoch(t.event_at - o.starts_at) / 3600) as event_hour,
+           count(*) as sold_out_views
+         from traffic t join offers o on o.campaign_id = t.campaign_id and o.sku_id = t.sku_id
+           and o.region_id = t.region_id
+         where t.action = 'sold_out_view' group by 1, 2, 3, 4)
 select h.campaign_id, h.sku_id, h.region_id, h.event_hour::int as event_hour,
        coalesce(sum(l.quantity), 0)::bigint as units,
+       coalesce(any_value(v.sold_out_views), 0)::bigint as sold_out_views,
        any_value(case when h.sold_out_at is null then 1.0 else
          greatest(0, least(1, epoch(h.sold_out_at - h.starts_at) / 3600.0 - h.event_hour)) end) as in_stock_share
 from h left join lines l on l.campaign_id = h.campaign_id and l.sku_id = h.sku_id and l.region_id = h.region_id
   and not l.cancelled and floor(epoch(l.ordered_at - h.starts_at) / 3600) = h.event_hour
+  left join seen v on v.campaign_id = h.campaign_id and v.sku_id = h.sku_id and v.region_id = h.region_id
+  and v.event_hour = h.event_hour
 group by 1, 2, 3, 4 order by 1, 2, 3, 4
 """
 DAILY = """

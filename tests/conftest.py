@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from flashsale.java import java_options
+
 ROOT = Path(__file__).parents[1]
 # set before anything reads them: no test talks to a tracking service or depends on the machine's zone
 os.environ.update({"TZ": "UTC", "GX_ANALYTICS_ENABLED": "false", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"})
+os.environ.update(java_options(os.environ))
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two test processes share the cores: nobody spins while he waits
 

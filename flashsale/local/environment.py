@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from flashsale.java import java_options
 from flashsale.local.secret import secret
 
 ROOT = Path(__file__).parents[2]
@@ -82,4 +83,5 @@ def environment(
         "GX_ANALYTICS_ENABLED": "false",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
     }
+    mine |= java_options(os.environ)
     return {**os.environ, **_airflow(home, databases["airflow"], ports.airflow, users), **mlflow, **mine}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flashsale.errors import InputError
+from flashsale.java import java_options
 from flashsale.settings import settings
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ class Commands:
             "TZ": "UTC",
             "GX_ANALYTICS_ENABLED": "false",
         }
-        return {**kept, **mine}
+        return {**java_options(kept), **kept, **mine}
 
     def run(self, stage: str, *words: str) -> dict[str, Any]:
         """Run `python <words>` and return the JSON object of its last line.

@@ -54,7 +54,7 @@ def sale_hours() -> pd.DataFrame:
     return to_frame(
         warehouse.read(
             f"""
-            select campaign_id, sku_id, region_id, event_hour, units, in_stock_share
+            select campaign_id, sku_id, region_id, event_hour, units, in_stock_share, sold_out_views
             from marts.fct_sale_hours order by {KEY_ORDER}, event_hour
             """
         )

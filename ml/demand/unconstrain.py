@@ -6,6 +6,7 @@ in a share e_h of hour h and sold C units until its stock-out at tau wanted
     (C - 1) / F(tau),  C >= 2,    F(tau) = sum_h w_h e_h
 
 units: for Poisson arrivals C / F(tau) is too large by C / (C - 1), since tau is the time of the C-th arrival.
+Where traffic is known, views of the sold-out page say in which cells more was lost (`ml.demand.sold_out_views`).
 Cells that did not sell out are left as they are.
 """
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.demand.curves import pooled_curves
+from ml.demand.sold_out_views import views_as_purchases
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +29,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("start_hour", "category", "promo_type"),
 )
 LEAST_SHARE = 0.02  # a stock-out before this share of demand says next to nothing about the rest
-OBSERVED, CURVE, NOTHING = "observed", "curve", "nothing_learnt"
+OBSERVED, CURVE, VIEWS, NOTHING = "observed", "curve", "curve_and_views", "nothing_learnt"
 OUTPUT = [*CELL, "units", "demand", "demand_p10", "demand_p90", "method", "is_censored"]
 
 
@@ -48,14 +50,15 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True
         cells: one row per campaign x SKU x region: `campaign_id`, `sku_id`, `region_id`, `units_sold`,
             `is_sold_out`, `starts_at`, `duration_hours`, `category`, `promo_type`.
         hours: one row per cell and hour of the sale: the cell's key, `event_hour` (0-based), `units`,
-            `in_stock_share` (0 to 1).
+            `in_stock_share` (0 to 1), and where traffic is known `sold_out_views`.
         counts: units are whole and the stock-out came with the last unit sold. Otherwise (scaled units, hours
             out of stock for other reasons) C / F is the estimate and no unit is taken off.
 
     Returns:
         One row a cell in the order of `cells`: key, `units`, `demand` (units), `demand_p10`, `demand_p90`,
-        `method` (`observed`, `curve`, `nothing_learnt`), `is_censored`. Where nothing can be learnt (one unit
-        or none sold, or sold out almost at once) demand is the units sold, a lower bound, and the method says so.
+        `method` (`observed`, `curve`, `curve_and_views`, `nothing_learnt`), `is_censored`. Where nothing can be
+        learnt (one unit or none sold, or sold out almost at once) demand is the units sold, a lower bound, and the
+        method says so.
     """
     frame = cells.reset_index(drop=True).copy()
     frame["start_hour"] = pd.to_datetime(frame["starts_at"], utc=True).dt.hour
@@ -66,7 +69,7 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True
         ended = group["is_sold_out"].to_numpy(dtype=bool) & counts
         curves = pooled_curves(units, exposure, ended, [_labels(group, keys) for keys in LEVELS])
         share[index] = np.clip((curves * exposure).sum(axis=1), 0.0, 1.0)
-    return _estimates(frame, share, counts)
+    return _estimates(frame, share, _views(frame, hours) if counts else None)
 
 
 def _labels(cells: pd.DataFrame, keys: tuple[str, ...]) -> npt.NDArray[np.int64]:
@@ -88,19 +91,36 @@ def _matrices(group: pd.DataFrame, hours: pd.DataFrame, length: int) -> tuple[Fl
     return units, np.clip(exposure, 0.0, 1.0)
 
 
-def _estimates(frame: pd.DataFrame, share: Floats, counts: bool) -> pd.DataFrame:
+def _views(frame: pd.DataFrame, hours: pd.DataFrame) -> Floats:
+    """Views of every cell's sold-out page, shape (cells,); zeros without traffic."""
+    if "sold_out_views" not in hours:
+        return np.zeros(len(frame))
+    seen = hours.groupby(CELL)["sold_out_views"].sum()
+    return np.asarray(seen.reindex(pd.MultiIndex.from_frame(frame[CELL])).fillna(0.0), dtype=np.float64)
+
+
+def _estimates(frame: pd.DataFrame, share: Floats, views: Floats | None) -> pd.DataFrame:
+    """The output of `unconstrain`; `views` is None where units are no counts."""
     from scipy.stats import nbinom
 
     units = frame["units_sold"].to_numpy(dtype=np.float64)
     censored = frame["is_sold_out"].to_numpy(dtype=bool)
+    counts = views is not None
     learnt = censored & (units >= (2 if counts else 1e-9)) & (share >= LEAST_SHARE)
     safe = np.where(learnt, share, 1.0)
-    mean = stockout_estimate(np.maximum(units, 2.0), safe) if counts else units / safe
-    demand = np.where(learnt, np.maximum(mean, units), units)
-    # What came after the stock-out is negative binomial: a Poisson count whose rate was learnt from C arrivals.
-    tail = [nbinom.ppf(q, np.maximum(units - 1.0, 1.0), np.clip(safe, 1e-6, 1.0 - 1e-9)) for q in (0.1, 0.9)]
+    sold = np.maximum(units - 1.0, 1.0) if counts else units
+    purchases, within = sold.copy(), safe.copy()
+    if views is not None:
+        classes = _labels(frame, ("category",))[learnt]
+        extra = views_as_purchases(sold[learnt], share[learnt], views[learnt], classes)
+        purchases[learnt] += extra[0]
+        within[learnt] += extra[1]
+    demand = np.where(learnt, np.maximum(sold + purchases / within * (1.0 - safe), units), units)
+    # What came after the stock-out is negative binomial: a Poisson count whose rate was learnt from these purchases.
+    rate = np.clip(within / (within + 1.0 - safe), 1e-6, 1.0 - 1e-9)
+    tail = [nbinom.ppf(q, np.maximum(purchases, 1.0), rate) for q in (0.1, 0.9)]
     low, high = (np.where(learnt, units + t, units) for t in tail)
-    method = np.where(learnt, CURVE, np.where(censored, NOTHING, OBSERVED))
+    method = np.where(learnt, np.where(within > safe, VIEWS, CURVE), np.where(censored, NOTHING, OBSERVED))
     table = frame[CELL].assign(
         units=units, demand=demand, demand_p10=np.minimum(low, demand), demand_p90=np.maximum(high, demand),
         method=method, is_censored=censored,

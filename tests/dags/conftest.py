@@ -42,6 +42,7 @@ def stack(small_shop: Path, tiny_base: Path, server_home: Path) -> Iterator[Stac
     extra = {
         "FLASHSALE_SOURCE": str(small_shop),
         "FLASHSALE_TASK_RETRIES": "0",
+        "FLASHSALE_EXPLAIN_TEXTS": "2",
         "FLASHSALE_SCHEDULES": "ingest_raw_events",
         "FLASHSALE_CACHE": os.environ.get("FLASHSALE_CACHE", str(ROOT / ".flashsale")),
         "FLASHSALE_TEXT_BASE_MODEL": str(tiny_base),

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.demand.unconstrain import CELL, CURVE, NOTHING, OBSERVED, stockout_estimate, unconstrain
+from ml.demand.sold_out_views import views_as_purchases
+from ml.demand.unconstrain import CELL, CURVE, NOTHING, OBSERVED, VIEWS, stockout_estimate, unconstrain
 
 
 def test_formula_is_unbiased_where_the_plain_ratio_is_not() -> None:
@@ -108,15 +109,61 @@ def test_nothing_is_invented_where_nothing_can_be_learnt() -> None:
     assert result.loc["none", "demand"] == 0
 
 
+def _sold_out_cells(rng: np.random.Generator, cells: int = 400) -> dict[str, np.ndarray]:
+    """Simulated cells that ran out: mean demand, purchases but one, demand share until then, units lost."""
+    mean, stock = rng.gamma(4.0, 10.0, cells), rng.integers(3, 20, cells)
+    share = np.array([rng.gamma(c, 1.0 / m) for c, m in zip(stock, mean, strict=True)])
+    ended = share < 0.95
+    lost = rng.poisson(mean * np.clip(1.0 - share, 0.0, 1.0))
+    found = {"mean": mean, "sold": stock - 1.0, "share": share, "lost": lost}
+    return {name: values[ended].astype(float) for name, values in found.items()}
+
+
+def _errors(made: dict[str, np.ndarray], views: np.ndarray) -> tuple[float, float]:
+    """Mean absolute error of mean demand by purchases alone, and with views."""
+    extra, within = views_as_purchases(made["sold"], made["share"], views, np.zeros(len(views), dtype=np.int64))
+    alone = made["sold"] / made["share"]
+    joint = (made["sold"] + extra) / (made["share"] + within)
+    return float(np.abs(alone - made["mean"]).mean()), float(np.abs(joint - made["mean"]).mean())
+
+
+def test_views_that_follow_what_was_lost_say_where_it_was() -> None:
+    rng = np.random.default_rng(2)
+    made = _sold_out_cells(rng)
+    alone, joint = _errors(made, rng.poisson(0.7 * made["lost"]).astype(float))
+    assert joint < 0.75 * alone
+
+
+def test_views_that_follow_nothing_count_for_little() -> None:
+    rng = np.random.default_rng(3)
+    made = _sold_out_cells(rng)
+    alone, joint = _errors(made, rng.gamma(0.3, 200.0, len(made["mean"])).round())
+    assert joint < 1.02 * alone
+
+
+def test_views_need_cells_to_learn_from() -> None:
+    made = {name: values[:20] for name, values in _sold_out_cells(np.random.default_rng(4)).items()}
+    classes = np.zeros(20, dtype=np.int64)
+    for views, cells in ((made["lost"], 20), (np.zeros(200), 200)):
+        few = {n: np.resize(made[n], cells) for n in ("sold", "share")}
+        extra = views_as_purchases(few["sold"], few["share"], views, np.resize(classes, cells))
+        assert not np.any(extra)
+
+
 def test_simulated_shop_within_bounds(shop) -> None:  # type: ignore[no-untyped-def]
     cells = shop.performance.merge(shop.products[["sku_id", "category"]])
-    result = unconstrain(cells, shop.hours).merge(shop.truth, on=CELL)
-    hidden = result[result.method == CURVE]
     kept = 0.98  # truth counts what was placed; two lines in a hundred are cancelled
-    wanted = hidden.demanded_units * kept
-    error = (hidden.demand - wanted).abs().sum() / wanted.sum()
+    error = {}
+    for method, hours in ((CURVE, shop.hours.drop(columns="sold_out_views")), (VIEWS, shop.hours)):
+        result = unconstrain(cells, hours).merge(shop.truth, on=CELL)
+        hidden = result[result.method == method]
+        wanted = hidden.demanded_units * kept
+        error[method] = (hidden.demand - wanted).abs().sum() / wanted.sum()
+        assert len(hidden) > 400
+        assert abs(hidden.demand.sum() / wanted.sum() - 1.0) < 0.05
+        kept_stock = result[~result.is_censored]
+        assert (kept_stock.demand == kept_stock.units).all()
     raw = (hidden.units - wanted).abs().sum() / wanted.sum()
-    assert len(hidden) > 400
-    assert error < 0.20 < 0.30 < raw
+    assert error[VIEWS] < 0.9 * error[CURVE] < 0.18 < 0.30 < raw
     assert abs(hidden.demand.sum() / wanted.sum() - 1.0) < 0.05
     assert abs(result.demand.sum() / (result.expected_demand.sum() * kept) - 1.0) < 0.05
