@@ -21,6 +21,7 @@ UNCONSTRAINED_DEMAND = pa.schema(
         ("demand_p90", pa.float64()),
         ("method", pa.string()),
         ("is_censored", pa.bool_()),
+        ("spilled_units", pa.float64()),
     ]
 )
 

@@ -17,7 +17,8 @@ class Regime:
     number of posts by bots about each SKU of a sale, whatever its demand; `manager_sense` price steps up for one
     standard deviation of the shock; `stock_factor` and `supply_factor` multiply the manager's stock in past sales and
     the supply of the next; `newcomers` is the share of SKUs launched late, `recent` puts their launch into the last
-    two months; `new_region_days` opens the last region that many days before the next sale (0: it is old).
+    two months; `new_region_days` opens the last region that many days before the next sale (0: it is old); `spill` is
+    the share of customers who find an offer sold out and try another of its category.
     """
 
     choice: str = "rivals"
@@ -30,6 +31,7 @@ class Regime:
     newcomers: float = 0.1
     recent: bool = False
     new_region_days: int = 0
+    spill: float = 0.0
 
 
 USUAL = Regime()
@@ -44,4 +46,5 @@ REGIMES = {
     "supply_collapse": replace(USUAL, supply_factor=0.4),
     "cold_start": replace(USUAL, newcomers=0.4, recent=True),
     "new_region": replace(USUAL, new_region_days=35),
+    "spill": replace(USUAL, spill=0.5),
 }

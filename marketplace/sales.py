@@ -27,6 +27,8 @@ START_HOURS = np.array([0, 12, 4])
 PER_USER_LIMIT = 2
 FIRST_SALE_DAY = 14
 
+Offers = dict[str, np.ndarray]  # columns of one length
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -123,18 +125,13 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
     stock = _managers_stock(world, rng, memory.sold[sku, region], sku, region, start)
     first_cell = sum(len(p["sku"]) for p in memory.parts)
     lines = _arrivals(world, rng, sku, expected, start, hours)
-    wanted_before = np.cumsum(lines["wanted"]) - lines["wanted"]
-    firsts = np.searchsorted(lines["cell"], np.arange(len(sku)))
-    bounds = np.append(firsts, len(lines["cell"]))
-    opening = np.append(wanted_before, lines["wanted"].sum())[firsts]
-    before = wanted_before - opening[lines["cell"]]
-    served = np.clip(stock[lines["cell"]] - before, 0, lines["wanted"])
-    gone = (before + lines["wanted"] >= stock[lines["cell"]]) & (served > 0)
+    wished = _by_cell(lines, lines["wanted"], len(sku))
+    if world.size.regime.spill:
+        lines = _with_second_choices(world, k, offer, lines, stock)
+    served, gone = _serve(lines, stock)
     sold_out = np.full(len(sku), -1, dtype=np.int64)
     sold_out[lines["cell"][gone]] = lines["time_us"][gone]
-    total = np.append(0, np.cumsum(served))
-    units = total[bounds[1:]] - total[bounds[:-1]]
-    all_wanted = np.append(0, np.cumsum(lines["wanted"]))
+    units = _by_cell(lines, served, len(sku))
     memory.sold[sku, region] = units
     same = {
         "campaign": np.full(len(sku), k),
@@ -149,10 +146,50 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
             "expected": expected,
             "served": units,
             "sold_out_us": sold_out,
-            "demanded": all_wanted[bounds[1:]] - all_wanted[bounds[:-1]],
+            "demanded": wished,
         }
     )
     memory.lines.append(lines | {"cell": lines["cell"] + first_cell, "served": served})
+
+
+def _serve(lines: dict[str, np.ndarray], stock: Ints) -> tuple[Ints, np.ndarray]:
+    """Units handed over a line, and whether it took the last one; lines are ordered by cell and time."""
+    wanted_before = np.cumsum(lines["wanted"]) - lines["wanted"]
+    firsts = np.searchsorted(lines["cell"], np.arange(len(stock)))
+    opening = np.append(wanted_before, lines["wanted"].sum())[firsts]
+    before = wanted_before - opening[lines["cell"]]
+    served = np.clip(stock[lines["cell"]] - before, 0, lines["wanted"])
+    gone = (before + lines["wanted"] >= stock[lines["cell"]]) & (served > 0)
+    return served, gone
+
+
+def _by_cell(lines: dict[str, np.ndarray], units: Ints, cells: int) -> Ints:
+    """Sum of a line's units by cell, shape (cells,)."""
+    return np.asarray(np.bincount(lines["cell"], units, cells).round(), dtype=np.int64)
+
+
+def _with_second_choices(world: World, k: int, offer: Offers, first: Offers, stock: Ints) -> Offers:
+    """Lines and the second tries of customers who found nothing: at once, at a rival of the category that has stock.
+
+    What a second try takes may leave a later customer without his first choice, so customers come one by one.
+    """
+    rng = generator(world.size.seed, f"second choices {k}")
+    tries, draw = rng.random(len(first["cell"])) < world.size.regime.spill, rng.random(len(first["cell"]))
+    kind = world.category[offer["sku"]] * len(world.region_ids) + offer["region"]
+    rivals = [np.flatnonzero(kind == own) for own in kind]
+    left, second = stock.copy(), np.full(len(tries), -1, dtype=np.int64)
+    for n in np.argsort(first["time_us"], kind="stable"):
+        cell = first["cell"][n]
+        if left[cell] == 0:
+            open_ = rivals[cell][left[rivals[cell]] > 0] if tries[n] else []
+            if not len(open_):
+                continue
+            cell = second[n] = open_[int(draw[n] * len(open_))]
+        left[cell] -= min(left[cell], first["wanted"][n])
+    more = {name: values[second >= 0] for name, values in first.items()} | {"cell": second[second >= 0]}
+    joined = {name: np.concatenate([first[name], more[name]]) for name in first}
+    order = np.lexsort((joined["time_us"], joined["cell"]))
+    return {name: values[order] for name, values in joined.items()}
 
 
 def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.ndarray]:

@@ -39,6 +39,7 @@ def judge(sale: Sale, plan: Plan, arrivals: Arrivals) -> dict[str, float]:
     """
     demand = arrivals.demand(sale.means(plan.chosen))
     served = np.minimum(plan.units[:, :, None], demand)
+    served = served + second_choices(sale, plan, demand - served, plan.units[:, :, None] - served)
     margin = (prices_of(plan.chosen) - sale.salvage)[:, None, None]
     profit = (margin * served).sum(axis=(0, 1)) - float((sale.holding * plan.units).sum())
     covered = np.nan
@@ -51,13 +52,33 @@ def judge(sale: Sale, plan: Plan, arrivals: Arrivals) -> dict[str, float]:
         "profit": float(profit.mean()) / 100.0,
         "demanded": float(demand.sum()) / count,
         "served": float(served.sum()) / count,
-        "lost": float((demand - served).sum()) / count,
+        "lost": float((demand - served).sum()) / count,  # less those who took a second choice
         "leftover": float((plan.units[:, :, None] - served).sum()) / count,
         "fill": float(served.sum() / max(demand.sum(), 1)),
         "smallest_fill": float(by_region.min()),
         "violations": float(plan.violations),
         "covered": covered,
     }
+
+
+def second_choices(sale: Sale, plan: Plan, lost: Ints, left: Ints) -> Ints:
+    """Units of rivals of the category that customers took who found nothing, shape (SKUs, regions, repetitions).
+
+    As far as the regime has such customers. They take what is left of the deepest discount first. No planner counts on
+    them, the oracles neither.
+    """
+    taken = np.zeros_like(lost)
+    share = sale.world.size.regime.spill
+    if not share:
+        return taken
+    category = sale.world.category[sale.asked.sku]
+    by_discount = np.argsort(prices_of(plan.chosen) / sale.listed, kind="stable")
+    for kind in np.unique(category):
+        turned = np.floor(share * lost[category == kind].sum(axis=0) + 0.5).astype(np.int64)
+        for sku in by_discount[category[by_discount] == kind]:
+            taken[sku] = np.minimum(left[sku], turned)
+            turned = turned - taken[sku]
+    return taken
 
 
 def read_plan(sale: Sale, rows: pd.DataFrame, request: SaleRequest, prices: dict[str, tuple[float, float]]) -> Plan:

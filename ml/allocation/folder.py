@@ -23,7 +23,7 @@ from ml.allocation.plan import Inputs, Planned, make_plan, plan_rows, with_exper
 from ml.allocation.store import past_lifts
 from ml.demand import level
 from ml.demand.files import read_panel
-from ml.demand.unconstrain import CELL, unconstrain
+from ml.demand.unconstrain import CELL, first_choices, unconstrain
 
 KINDS = ("text", "plain")  # with the texts' features, and without
 TABLES = ("performance", "hours", "features", "products", "regions")
@@ -64,7 +64,8 @@ def _demand(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _inputs(request: SaleRequest, frames: dict[str, pd.DataFrame], demand: pd.DataFrame) -> Inputs:
     features = frames["features"]
-    past = features[features["row_kind"] == "campaign"].merge(demand[[*CELL, "demand"]], on=CELL)
+    wanted = demand[CELL].assign(demand=first_choices(demand))
+    past = features[features["row_kind"] == "campaign"].merge(wanted, on=CELL)
     asked = features[features["row_kind"] == "request"]
     cheapest = asked.groupby("sku_id")["lowest_price_30d"].min()
     lowest = {str(sku): float(price) for sku, price in cheapest.dropna().items()}

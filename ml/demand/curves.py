@@ -30,12 +30,17 @@ def pooled_curves(units: Floats, exposure: Floats, ended: Bools, classes: Sequen
             the curve, and is left out.
         classes: class of each row from the widest to the narrowest, each of shape (rows,).
     """
-    sold = np.maximum(np.where(exposure > 0, units, 0.0) - _last_purchase(exposure, ended), 0.0)
+    sold = telling_purchases(units, exposure, ended)
     parent, place = np.full((1, units.shape[1]), 1.0 / units.shape[1]), np.zeros(len(units), dtype=np.int64)
     for labels in classes:
         _, first, code = np.unique(labels, return_index=True, return_inverse=True)
         parent, place = _learn(sold, exposure, code, parent[place[first]]), code
     return np.asarray(parent[place], dtype=np.float64)
+
+
+def telling_purchases(units: Floats, exposure: Floats, ended: Bools) -> Floats:
+    """Purchases of every hour without the one that used up the stock, shape (rows, hours); see `pooled_curves`."""
+    return np.maximum(np.where(exposure > 0, units, 0.0) - _last_purchase(exposure, ended), 0.0)
 
 
 def _learn(sold: Floats, exposure: Floats, code: Ints, above: Floats) -> Floats:

@@ -13,7 +13,7 @@ from flashsale.decision_tables import UNCONSTRAINED_DEMAND
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake, content_hash
 from flashsale.settings import settings
-from ml.demand.unconstrain import CELL, unconstrain
+from ml.demand.unconstrain import CELL, first_choices, unconstrain
 
 KEY_ORDER = "campaign_id, sku_id, region_id"
 # A sale counts once it has ended in the data: a half-observed one would look like weak demand.
@@ -88,9 +88,10 @@ def unconstrained_cells() -> pd.DataFrame:
 
 
 def learning_rows() -> tuple[pd.DataFrame, str]:
-    """`feat_demand` rows of ended sales with the column `demand`, and a hash of what they were made from."""
+    """`feat_demand` rows of ended sales with first choices as `demand`, and a hash of what they were made from."""
     rows, digest = planned_rows()
     demand = unconstrained_cells()
+    demand["demand"] = first_choices(demand)
     joined = rows.merge(demand[[*CELL, "demand"]], on=CELL, how="inner", validate="one_to_one")
     mark = hashlib.sha256(digest.encode() + demand.to_csv(index=False).encode()).hexdigest()
     return joined, mark

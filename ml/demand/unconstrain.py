@@ -18,6 +18,7 @@ import pandas as pd
 
 from ml.demand.curves import pooled_curves
 from ml.demand.sold_out_views import views_as_purchases
+from ml.demand.spill import fit_spill
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +31,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 LEAST_SHARE = 0.02  # a stock-out before this share of demand says next to nothing about the rest
 OBSERVED, CURVE, VIEWS, NOTHING = "observed", "curve", "curve_and_views", "nothing_learnt"
-OUTPUT = [*CELL, "units", "demand", "demand_p10", "demand_p90", "method", "is_censored"]
+SPILL_ROUNDS = 3
+OUTPUT = [*CELL, "units", "demand", "demand_p10", "demand_p90", "method", "is_censored", "spilled_units"]
 
 
 def stockout_estimate(units: Floats | float, share: Floats | float) -> Floats:
@@ -56,20 +58,36 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True
 
     Returns:
         One row a cell in the order of `cells`: key, `units`, `demand` (units), `demand_p10`, `demand_p90`,
-        `method` (`observed`, `curve`, `curve_and_views`, `nothing_learnt`), `is_censored`. Where nothing can be
+        `method` (`observed`, `curve`, `curve_and_views`, `nothing_learnt`), `is_censored`, `spilled_units` (of the
+        units sold, those that sold-out rivals of the category sent: see `ml.demand.spill`). Where nothing can be
         learnt (one unit or none sold, or sold out almost at once) demand is the units sold, a lower bound, and the
         method says so.
     """
     frame = cells.reset_index(drop=True).copy()
     frame["start_hour"] = pd.to_datetime(frame["starts_at"], utc=True).dt.hour
-    share = np.ones(len(frame))
+    share, own = np.ones(len(frame)), np.ones(len(frame))
     for _, group in frame.groupby("duration_hours", sort=True):
         index = group.index.to_numpy()
         units, exposure = _matrices(group, hours, round(float(group["duration_hours"].iloc[0])))
-        ended = group["is_sold_out"].to_numpy(dtype=bool) & counts
-        curves = pooled_curves(units, exposure, ended, [_labels(group, keys) for keys in LEVELS])
-        share[index] = np.clip((curves * exposure).sum(axis=1), 0.0, 1.0)
-    return _estimates(frame, share, _views(frame, hours) if counts else None)
+        share[index], own[index] = _shares(group, units, exposure, counts)
+    return _estimates(frame, share, own, _views(frame, hours) if counts else None)
+
+
+def _shares(group: pd.DataFrame, units: Floats, exposure: Floats, counts: bool) -> tuple[Floats, Floats]:
+    """Share of first-choice demand that found stock, and share of the sales that first choices were; shape (cells,)."""
+    classes = [_labels(group, keys) for keys in LEVELS]
+    ended = group["is_sold_out"].to_numpy(dtype=bool) & counts
+    curves, inflow = pooled_curves(units, exposure, ended, classes), np.ones_like(units)
+    rivals = _labels(group, ("campaign_id", "region_id", "category"))
+    for _ in range(SPILL_ROUNDS if counts else 0):  # what rivals sent is no part of an offer's curve
+        spill = fit_spill(units, exposure, ended, curves, rivals)
+        if not spill.share:
+            inflow = np.ones_like(units)
+            break
+        inflow = spill.inflow
+        curves = pooled_curves(units, exposure * inflow, ended, classes)
+    own = (curves * exposure).sum(axis=1)
+    return np.clip(own, 0.0, 1.0), own / np.maximum((curves * exposure * inflow).sum(axis=1), 1e-9)
 
 
 def _labels(cells: pd.DataFrame, keys: tuple[str, ...]) -> npt.NDArray[np.int64]:
@@ -99,8 +117,19 @@ def _views(frame: pd.DataFrame, hours: pd.DataFrame) -> Floats:
     return np.asarray(seen.reindex(pd.MultiIndex.from_frame(frame[CELL])).fillna(0.0), dtype=np.float64)
 
 
-def _estimates(frame: pd.DataFrame, share: Floats, views: Floats | None) -> pd.DataFrame:
-    """The output of `unconstrain`; `views` is None where units are no counts."""
+def first_choices(demand: pd.DataFrame) -> pd.Series:
+    """Demand of customers who wanted this very offer: what `unconstrain` gives, less what sold-out rivals sent."""
+    return (demand["demand"] - demand["spilled_units"]).clip(lower=0.0)
+
+
+def _estimates(frame: pd.DataFrame, share: Floats, own: Floats, views: Floats | None) -> pd.DataFrame:
+    """The output of `unconstrain`.
+
+    Args:
+        share: share of first-choice demand that found stock, shape (cells,).
+        own: share of first choices in what was sold.
+        views: views of sold-out pages; None where units are no counts.
+    """
     from scipy.stats import nbinom
 
     units = frame["units_sold"].to_numpy(dtype=np.float64)
@@ -108,14 +137,16 @@ def _estimates(frame: pd.DataFrame, share: Floats, views: Floats | None) -> pd.D
     counts = views is not None
     learnt = censored & (units >= (2 if counts else 1e-9)) & (share >= LEAST_SHARE)
     safe = np.where(learnt, share, 1.0)
-    sold = np.maximum(units - 1.0, 1.0) if counts else units
+    sold = np.maximum(units * own - 1.0, 1.0) if counts else units
     purchases, within = sold.copy(), safe.copy()
     if views is not None:
         classes = _labels(frame, ("category",))[learnt]
         extra = views_as_purchases(sold[learnt], share[learnt], views[learnt], classes)
         purchases[learnt] += extra[0]
         within[learnt] += extra[1]
-    demand = np.where(learnt, np.maximum(sold + purchases / within * (1.0 - safe), units), units)
+    spilled = units * (1.0 - own)
+    wanted = np.maximum(sold + purchases / within * (1.0 - safe), units * own)
+    demand = np.where(learnt, wanted + spilled, units)  # what was sold was wanted, if as a second choice
     # What came after the stock-out is negative binomial: a Poisson count whose rate was learnt from these purchases.
     rate = np.clip(within / (within + 1.0 - safe), 1e-6, 1.0 - 1e-9)
     tail = [nbinom.ppf(q, np.maximum(purchases, 1.0), rate) for q in (0.1, 0.9)]
@@ -123,6 +154,6 @@ def _estimates(frame: pd.DataFrame, share: Floats, views: Floats | None) -> pd.D
     method = np.where(learnt, np.where(within > safe, VIEWS, CURVE), np.where(censored, NOTHING, OBSERVED))
     table = frame[CELL].assign(
         units=units, demand=demand, demand_p10=np.minimum(low, demand), demand_p90=np.maximum(high, demand),
-        method=method, is_censored=censored,
+        method=method, is_censored=censored, spilled_units=spilled,
     )  # fmt: skip
     return table[OUTPUT]

@@ -7,5 +7,6 @@ select
     demand_p10,
     demand_p90,
     method,
-    is_censored
+    is_censored,
+    spilled_units
 from {{ ref('stg_decisions__unconstrained_demand') }}

@@ -7,5 +7,6 @@ select
     demand_p10,
     demand_p90,
     method,
-    is_censored
+    is_censored,
+    spilled_units
 from {{ source('lake', 'unconstrained_demand') }}
