@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ def streams(small_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {s: lake.read(f"raw/{s}") for s in STREAMS}
 
 
+@pytest.fixture(scope="module")
+def whole(
+    streams: dict[str, pa.Table], small_shop: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[pd.DataFrame]:
+    """The features of those records."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield build(streams, small_shop, tmp_path_factory.mktemp("whole"), patch)
+    settings.cache_clear()
+
+
 def disturbed(table: pa.Table, after: datetime) -> pa.Table:
     """Every record from `after` on comes three days later, and half of them never."""
     late = pc.greater_equal(table["event_at"], pa.scalar(after, pa.timestamp("us", tz="UTC"))).combine_chunks()
@@ -100,14 +111,13 @@ def disturbed(table: pa.Table, after: datetime) -> pa.Table:
 
 
 def test_nothing_later_moves_a_feature(
-    streams: dict[str, pa.Table], small_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+    whole: pd.DataFrame, streams: dict[str, pa.Table], small_shop: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = build(streams, small_shop, tmp_path / "whole", monkeypatch)
     past = whole[whole["row_kind"] == "campaign"]
     after = past["cutoff_at"].sort_values().unique()[len(past["cutoff_at"].unique()) * 2 // 3].to_pydatetime()
     changed = {s: disturbed(t, after) for s, t in streams.items()}
     assert changed["orders"].num_rows < streams["orders"].num_rows
-    other = build(changed, small_shop, tmp_path / "other", monkeypatch)
+    other = build(changed, small_shop, home / "other", monkeypatch)
 
     def known(frame: pd.DataFrame) -> pd.DataFrame:
         rows = frame[(frame["row_kind"] == "campaign") & (frame["cutoff_at"] <= after)]
@@ -154,12 +164,9 @@ def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float
     }
 
 
-def test_features_agree_with_plain_loops(
-    streams: dict[str, pa.Table], small_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
-) -> None:
-    frame = build(streams, small_shop, tmp_path / "whole", monkeypatch)
+def test_features_agree_with_plain_loops(whole: pd.DataFrame, streams: dict[str, pa.Table]) -> None:
     sample = pd.concat(
-        [frame[frame["row_kind"] == "request"].head(4), frame[frame["row_kind"] == "campaign"].iloc[::17]]
+        [whole[whole["row_kind"] == "request"].head(4), whole[whole["row_kind"] == "campaign"].iloc[::17]]
     )
     for row in sample.to_dict("records"):
         for name, value in oracle(streams, row).items():

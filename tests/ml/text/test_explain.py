@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.tables import EXPLAINED_TEXTS
+from ml.__main__ import main
 from ml.text import model
 from ml.text.config import load_config
 from ml.text.data import Example, encode
@@ -157,5 +158,8 @@ def test_the_platforms_command_prints_the_words(folder: Path) -> None:
         "local-"
     )
     assert f"[{found['sentiment']}" in done.stderr
-    wrong = subprocess.run([*command[:5], " ", *command[6:]], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert wrong.returncode == 2 and "it is blank" in wrong.stderr
+
+
+def test_a_blank_text_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["text", "explain", "--text", " ", "--model", str(folder)]) == 2
+    assert "it is blank" in capsys.readouterr().err
