@@ -69,6 +69,25 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True
     return _estimates(frame, share, counts)
 
 
+def sale_curves(cells: pd.DataFrame, hours: pd.DataFrame, asked: pd.DataFrame, length: int) -> Floats:
+    """Expected share of demand in each hour of coming offers, shape (rows of `asked`, length), sums to 1.
+
+    Learnt from past offers of the same length, from wide classes to narrow ones; without any, every hour is alike.
+
+    Args:
+        cells, hours: past offers, as for `unconstrain`.
+        asked: `starts_at`, `category` and `promo_type` of the coming offers.
+        length: their hours.
+    """
+    past = cells[cells["duration_hours"].round() == length]
+    # coming offers stand among the past ones with nothing sold: they take their class's curve and teach it nothing
+    frame = pd.concat([past, asked.assign(is_sold_out=False, campaign_id="")], ignore_index=True)
+    frame["start_hour"] = pd.to_datetime(frame["starts_at"], utc=True).dt.hour
+    units, exposure = _matrices(frame, hours[hours["campaign_id"] != ""], length)
+    curves = pooled_curves(units, exposure, frame["is_sold_out"].to_numpy(bool), [_labels(frame, k) for k in LEVELS])
+    return np.asarray(curves[len(past) :], dtype=np.float64)
+
+
 def _labels(cells: pd.DataFrame, keys: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """Class of each cell by its columns `keys`, as codes; shape (cells,)."""
     if not keys:
