@@ -125,7 +125,7 @@ def compare(shop: Planned, times: int) -> list[dict[str, Any]]:
     for k in range(times):
         alone = run_sale(shop.sale, shop.chosen, shop.plan.units, shop.arrivals, (), k).profit / 100.0
         for name, (minutes, most) in POLICIES.items():
-            run, done = play_policy(shop, minutes, Options(shop.seed, changes=most), k)
+            run, done = play_policy(shop, minutes, Options(shop.seed, changes=most, ask_beyond=False), k)
             rows.append({"seed": shop.seed, "policy": name, "alone": alone, "profit": run.profit / 100.0,
                          "units": sum(d["units"] for d in done), "prices": sum(d["prices"] for d in done),
                          "foretold": sum(d["gain"] for d in done)})  # fmt: skip
@@ -139,6 +139,13 @@ def _result(name: str, rows: pd.DataFrame) -> Result:
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
     ours, peer = (float(x) for x in shops.mean(axis=0))
     return Result(f"replan_{name}", ours / peer, float(low), float(high), ours, peer, "money a shop", machine())
+
+
+def _summary(rows: pd.DataFrame) -> str:
+    """Means over sales by policy: profits, what re-plans foretold they would add, units moved, prices changed."""
+    shown = ["alone", "profit", "foretold", "units", "prices"]
+    means = rows.groupby("policy", sort=False)[shown].mean().assign(shops=rows["seed"].nunique())
+    return str(means.assign(gained=means["profit"] - means["alone"]).round(2).to_string())
 
 
 def main() -> None:
@@ -155,9 +162,9 @@ def main() -> None:
     for seed in range(args.first_seed, args.first_seed + seeds):
         shop = plan_shop(replace(small, seed=seed, regime=REGIMES[args.regime]), times)
         rows += compare(shop, times)
-        print(f"shop {seed}", file=sys.stderr, flush=True)
+        print(_summary(pd.DataFrame(rows)), file=sys.stderr, flush=True)
     frame = pd.DataFrame(rows)
-    print(frame.groupby("policy", sort=False)[["units", "prices", "foretold"]].mean().round(2).to_string())
+    print(_summary(frame))
     results = [_result(str(name), part) for name, part in frame.groupby("policy", sort=False)]
     write("replan" if args.regime == "usual" else f"replan_{args.regime}", results, quick=args.quick)
 

@@ -67,12 +67,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Options:
-    """How to re-plan: see the constants; `changes` overrules the request's `max_price_changes`."""
+    """How to re-plan: see the constants; `changes` overrules the request's `max_price_changes`, `ask_beyond` also looks
+    for what a person would have to decide on.
+    """
 
     seed: int
     least_gain: float = LEAST_GAIN
     transfer_hours: float = TRANSFER_HOURS
     changes: int | None = None
+    ask_beyond: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,15 @@ def replan(case: Case, options: Options) -> Replanned:
     running = read_running(case.name, plan.offers, case.minutes, sent)
     clocked = _Clocked.of(case, running, options.transfer_hours)
     quantiles = plan.log_quantiles + np.log(np.maximum(clocked.whole, 1e-9))[:, :, None]
-    drawn = [_scenarios(case, clocked, quantiles, count, options.seed + k)
-             for k, count in enumerate((SOLVED_ON, VALUED_ON))]  # fmt: skip
-    rest = _rest(case, running, clocked, drawn[0])
-    search = Search(rest, drawn[0].ahead, drawn[1].ahead, options.least_gain)
+    demand, ahead = _scenarios(case, clocked, quantiles, options.seed)
+    chosen_on, checked_on = ahead.only(slice(0, SOLVED_ON)), ahead.only(slice(SOLVED_ON, None))
+    rest = _rest(case, running, clocked, (demand - ahead.soon - ahead.later)[:, :, :SOLVED_ON].mean(axis=2))
+    search = Search(rest, chosen_on, checked_on, options.least_gain)
     used = sum(step.counted for step in case.steps)
     allowed = plan.inputs.request.max_price_changes if options.changes is None else options.changes
     within = improve(search, Decision.nothing(rest), max(allowed - used, 0))
-    beyond = improve(search, within, MOST_BEYOND, supply=True)
-    return Replanned(case, running, clocked.seen, drawn[1].whole, search, within, beyond, used, allowed)
+    beyond = improve(search, within, MOST_BEYOND, supply=True) if options.ask_beyond else within
+    return Replanned(case, running, clocked.seen, demand, search, within, beyond, used, allowed)
 
 
 @dataclass(frozen=True)
@@ -154,25 +157,18 @@ def _by_minute(curve: Floats, start: int, length: int) -> Floats:
     return shares
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    whole: Ints
-    ahead: Scenarios
-
-
-def _scenarios(case: Case, clocked: _Clocked, quantiles: Floats, count: int, seed: int) -> _Drawn:
-    whole = draw_demand(quantiles, clocked.seen, case.correlation, count, seed)
+def _scenarios(case: Case, clocked: _Clocked, quantiles: Floats, seed: int) -> tuple[Ints, Scenarios]:
+    """Demand of the whole sale given what was seen, and what of it is still to come."""
+    whole = draw_demand(quantiles, clocked.seen, case.correlation, SOLVED_ON + VALUED_ON, seed)
     soon, later = split_ahead(whole, clocked.seen, clocked.later, seed)
-    lot = np.random.default_rng([seed, 2]).random((2, *whole.shape))
-    return _Drawn(whole, Scenarios(soon, later, lot))
+    return whole, Scenarios(soon, later, np.random.default_rng([seed, 2]).random((2, *whole.shape)))
 
 
-def _rest(case: Case, running: Running, clocked: _Clocked, drawn: _Drawn) -> Rest:
+def _rest(case: Case, running: Running, clocked: _Clocked, wanted: Floats) -> Rest:
     plan, request = case.plan, case.plan.inputs.request
     skus, regions = plan.problem.skus, plan.problem.regions
     brought = plan.units.sum(axis=1) + sum((step.units.sum(axis=1) for step in case.steps), np.zeros(len(skus), int))
     unit_cost = np.array([sku.unit_cost for sku in skus])
-    ahead = drawn.ahead.soon + drawn.ahead.later
     budget, stock = request.promotion_budget, request.stock_budget
     return Rest(
         prices=plan.prices,
@@ -181,7 +177,7 @@ def _rest(case: Case, running: Running, clocked: _Clocked, drawn: _Drawn) -> Res
         factors=lambda profile: plan.factors(profile, clocked.now),
         sold=running.sold,
         left=running.left,
-        wanted=np.asarray((drawn.whole - ahead).mean(axis=2)),
+        wanted=wanted,
         salvage=np.array([sku.salvage_value for sku in skus]),
         unit_cost=unit_cost,
         list_price=np.array([sku.list_price for sku in skus]),

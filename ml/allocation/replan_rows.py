@@ -132,7 +132,7 @@ def _words(found: Replanned, part: _Part, i: int, r: int, alone: float) -> str:
         way = "Raise" if after > before else "Lower"
         words.append(f"{way} the price from {before:.2f} to {after:.2f}: {_stands(found, i)}.")
     if not words:
-        return f"Leave it: {stock}; no change here earns {found.search.least:.2f} more."
+        return f"Leave it: {stock}; no change that the plan allows earns {found.search.least:.2f} more."
     if not part.within:
         words.append("The approved plan did not allow this; a person decides.")
     return " ".join([*words, _demand(found, i, r)])

@@ -32,6 +32,10 @@ class Scenarios:
     later: Ints
     lot: Floats
 
+    def only(self, pick: slice) -> Scenarios:
+        """Some of the scenarios."""
+        return Scenarios(self.soon[:, :, pick], self.later[:, :, pick], self.lot[:, :, :, pick])
+
     def at(self, factor: Floats) -> tuple[Ints, Ints]:
         """The same with each cell's demand multiplied, factor of shape (skus, regions)."""
         scale = factor[:, :, None]

@@ -110,7 +110,7 @@ def _checked(name: str, minutes: pd.DataFrame) -> pd.DataFrame:
     if minutes.empty:
         raise InputError(subject, "the watch has written none", WATCH)
     frame = minutes.reset_index(drop=True)
-    frame["minute"] = pd.to_datetime(frame["minute"], utc=True, errors="coerce")
+    frame["minute"] = pd.to_datetime(frame["minute"], utc=True, errors="coerce", format="ISO8601")
     bad = {"minute": frame["minute"].isna()} | {column: frame[column].fillna(0) < 0 for column in COUNTED}
     for column, rows in bad.items():
         if rows.any():
