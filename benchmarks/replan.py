@@ -1,6 +1,6 @@
 """What re-planning a running sale is worth: profit beside the same plan left alone, on simulated shops.
 
-    python benchmarks/replan.py [--quick] [--seeds 24] [--first-seed 2000] [--times 3] [--regime usual]
+    python benchmarks/replan.py [--quick] [--seeds 20] [--first-seed 2000] [--times 2] [--regime usual]
 
 Each shop's plan is made from its decision tables; then the sale runs, customer by customer, and is re-planned from what
 the watch would have seen. The same customers meet the plan left alone. `ratio` is the profit re-planned over that of
@@ -151,9 +151,9 @@ def _summary(rows: pd.DataFrame) -> str:
 def main() -> None:
     """Measure and write `results/replan.json`."""
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--seeds", type=int, default=24, help="simulated shops")
+    arguments.add_argument("--seeds", type=int, default=20, help="simulated shops")
     arguments.add_argument("--first-seed", type=int, default=2000)
-    arguments.add_argument("--times", type=int, default=3, help="sales of each shop")
+    arguments.add_argument("--times", type=int, default=2, help="sales of each shop")
     arguments.add_argument("--regime", choices=list(REGIMES), default="usual")
     args = arguments.parse_args()
     small = Size(skus=8, regions=3, sales=14, days=100) if args.quick else Size()

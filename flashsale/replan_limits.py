@@ -8,13 +8,29 @@ from typing import Any
 
 import pyarrow as pa
 
+from flashsale.decision_tables import REPLANS
+from flashsale.lake import Lake
 from flashsale.plan_limits import CENT, FLOATS, SCHEMA
 from flashsale.request import SaleRequest
 
 Row = dict[str, Any]
 Limit = tuple[str, float, float]
 
+DATASET = "decisions/replans"
+MARK = "-at-"  # between the plan and the clock in a re-plan's name
 STANDS = ("applied", "approved")  # what of earlier re-plans was carried out
+
+
+def earlier_replans(lake: Lake, plan_id: str) -> pa.Table:
+    """Rows of all re-plans of a plan."""
+    parts = [lake.read_one(manifest) for partition, manifest in sorted(lake.partitions(DATASET).items())
+             if plan_of(partition) == plan_id]  # fmt: skip
+    return pa.concat_tables(parts) if parts else REPLANS.empty_table()
+
+
+def plan_of(partition: str) -> str:
+    """The plan that a re-plan's partition, or its name, belongs to."""
+    return partition.removeprefix("replan_id=").rpartition(MARK)[0]
 
 
 def replan_limits(

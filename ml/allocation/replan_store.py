@@ -21,7 +21,7 @@ from flashsale.decision_tables import REPLANS
 from flashsale.errors import InputError
 from flashsale.lake import Commit
 from flashsale.live_tables import ALERTS_SET, MINUTES_SET, partition_of
-from flashsale.replan_limits import STANDS, replan_limits
+from flashsale.replan_limits import DATASET, MARK, STANDS, earlier_replans, plan_of, replan_limits
 from flashsale.request import SaleRequest
 from ml.allocation import keep, store
 from ml.allocation.published import Published, read_published
@@ -30,7 +30,6 @@ from ml.allocation.replan_rows import PROPOSED, UNCHANGED, replan_rows
 from ml.allocation.running import WATCH
 from ml.demand import tables
 
-DATASET = "decisions/replans"
 APPLIED, APPROVED, REJECTED = "applied", "approved", "rejected"
 DECIDED = (APPLIED, APPROVED, REJECTED)
 MONEY_COLUMNS = ("price_now", "price_after")
@@ -103,14 +102,7 @@ def _not_silent(name: str) -> None:
 
 def _earlier(plan_id: str) -> pd.DataFrame:
     """Rows of all re-plans of a plan."""
-    lake = store.lake()
-    own = [m for p, m in lake.partitions(DATASET).items() if p.startswith(f"replan_id={plan_id}{MARK}")]
-    parts = [lake.read_one(manifest) for manifest in own]
-    found = pa.concat_tables(parts) if parts else REPLANS.empty_table()
-    return tables.to_frame(found)
-
-
-MARK = "-at-"  # between the plan and the clock in a re-plan's name
+    return tables.to_frame(earlier_replans(store.lake(), plan_id))
 
 
 def replan_name(plan_id: str, clock: pd.Timestamp) -> str:
@@ -301,6 +293,6 @@ def open_replans() -> list[str]:
     newest: dict[str, str] = {}
     for partition in sorted(lake.partitions(DATASET)):
         name = partition.removeprefix("replan_id=")
-        newest[name.rpartition(MARK)[0]] = name
+        newest[plan_of(name)] = name
     rows = {name: read(name) for name in newest.values()}
     return [name for name, own in rows.items() if ((own["status"] == PROPOSED) & ~own["within_limits"]).any()]

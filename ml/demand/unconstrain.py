@@ -81,9 +81,13 @@ def sale_curves(cells: pd.DataFrame, hours: pd.DataFrame, asked: pd.DataFrame, l
     """
     past = cells[cells["duration_hours"].round() == length]
     # coming offers stand among the past ones with nothing sold: they take their class's curve and teach it nothing
-    frame = pd.concat([past, asked.assign(is_sold_out=False, campaign_id="")], ignore_index=True)
+    names = [f"asked {i}" for i in range(len(asked))]
+    coming = asked[["starts_at", "category", "promo_type"]].assign(
+        is_sold_out=False, campaign_id=names, sku_id="", region_id=""
+    )
+    frame = pd.concat([past, coming], ignore_index=True)
     frame["start_hour"] = pd.to_datetime(frame["starts_at"], utc=True).dt.hour
-    units, exposure = _matrices(frame, hours[hours["campaign_id"] != ""], length)
+    units, exposure = _matrices(frame, hours, length)
     curves = pooled_curves(units, exposure, frame["is_sold_out"].to_numpy(bool), [_labels(frame, k) for k in LEVELS])
     return np.asarray(curves[len(past) :], dtype=np.float64)
 

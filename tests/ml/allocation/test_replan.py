@@ -40,7 +40,11 @@ def _still(found: Replanned) -> bool:
 @pytest.mark.parametrize(
     ("elasticity", "units", "hours"),
     # by half-time a large safety stock is known not to be needed, so only the smaller ones are left alone then
-    [*[(e, u, h) for e, u in ((2.0, 44), (2.0, 50), (3.0, 40), (3.0, 44)) for h in (3, 6)], (2.0, 44, 12), (3.0, 40, 12)],
+    [
+        *[(e, u, h) for e, u in ((2.0, 44), (2.0, 50), (3.0, 40), (3.0, 44)) for h in (3, 6)],
+        (2.0, 44, 12),
+        (3.0, 40, 12),
+    ],
 )
 def test_a_sale_that_runs_as_foreseen_is_left_alone(elasticity: float, units: int, hours: int) -> None:
     """The plan's median comes to pass, and its units and prices were the best for it."""
@@ -194,7 +198,7 @@ def _faults(made: Made, rows: pd.DataFrame, earlier: pd.DataFrame | None = None)
         {"sku_id": s, "region_id": r, "allocate_units": int(made.plan.units[i, k])}
         for i, s in enumerate(made.plan.offers.sku_ids) for k, r in enumerate(REGIONS)
     ])  # fmt: skip
-    prices = {s: (60.0, 55.0) for s in made.plan.offers.sku_ids}
+    prices = dict.fromkeys(made.plan.offers.sku_ids, (60.0, 55.0))
     before = None if earlier is None else _table(earlier)
     used = replan_limits(_table(rows), plan, before, made.plan.inputs.request, prices).to_pylist()
     return "; ".join(row["limit"] for row in used if row["used"] > row["most"])
