@@ -39,6 +39,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     decide.add_argument("--by", required=True, help="who decides")
     decide.add_argument("--reason", required=True, help="why")
     decide.set_defaults(func=_decide)
+    show = commands.add_parser("replan-show", help="what of a re-plan waits for a person, in words")
+    show.add_argument("--replan-id", required=True)
+    show.set_defaults(func=_show)
     waiting = commands.add_parser("replan-open", help="re-plans in which something waits for a person")
     waiting.set_defaults(func=_open)
 
@@ -101,6 +104,16 @@ def _decide(args: argparse.Namespace) -> dict[str, Any]:
 
     rows = replan_store.decide(args.replan_id, args.decision, args.by, args.reason)
     return {"replan_id": args.replan_id, "status": args.decision, "rows": int((~rows["within_limits"]).sum())}
+
+
+def _show(args: argparse.Namespace) -> dict[str, Any]:
+    from ml.allocation import replan_store
+
+    rows = replan_store.read(args.replan_id)
+    beyond = rows[~rows["within_limits"]]
+    names = ("replan_gain", "replan_gain_low", "replan_gain_high")
+    totals = {name: round(float(beyond[name].iloc[0]), 2) for name in names} if len(beyond) else {}
+    return {"replan_id": args.replan_id, **totals, "lines": replan_store.worded(args.replan_id)}
 
 
 def _open(args: argparse.Namespace) -> dict[str, Any]:

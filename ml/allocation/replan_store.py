@@ -287,6 +287,17 @@ def _decided(replan_id: str, rows: pd.DataFrame, due: pd.Series, status: str, by
     return changed
 
 
+def worded(replan_id: str) -> list[str]:
+    """What goes beyond the plan and waits for a person, a line a cell, what earns most first."""
+    rows = read(replan_id)
+    waits = rows[~rows["within_limits"] & (rows["status"] == PROPOSED)].sort_values("expected_gain", ascending=False)
+    return [
+        f"{row['sku_id']} in {row['region_id']}: {row['explanation']} Expected gain here {row['expected_gain']:.2f} "
+        f"({row['gain_low']:.2f} to {row['gain_high']:.2f})."
+        for row in waits.to_dict("records")
+    ]
+
+
 def open_replans() -> list[str]:
     """The newest re-plan of each plan, where something in it waits for a person."""
     lake = store.lake()

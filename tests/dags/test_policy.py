@@ -20,6 +20,8 @@ EXPECTED = {
     "train_demand_model",
     "post_sale",
     "watch_live_sale",
+    "replan_live_sale",
+    "review_replan",
 }
 
 
@@ -64,7 +66,9 @@ def test_a_training_does_not_start_when_it_is_switched_on(bag: Any, dag_id: str)
     assert timetable.run_immediately is False
 
 
-@pytest.mark.parametrize("dag_id", ["process_social_text", "build_features", "post_sale"])
+@pytest.mark.parametrize(
+    "dag_id", ["process_social_text", "build_features", "post_sale", "replan_live_sale", "review_replan"]
+)
 def test_the_others_are_started_by_assets(bag: Any, dag_id: str) -> None:
     assert "Asset" in type(bag.dags[dag_id].timetable).__name__
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,8 +47,12 @@ def _watch(rows: pd.DataFrame, hours: float, pace: dict[str, float]) -> pa.Table
         sold = min(round(row["demand_p50"] * hours / 24 * pace[row["region_id"]]), row["allocate_units"])
         at = np.floor((np.arange(sold) + 0.5) / max(sold, 1) * hours * 60)
         cell = {"sku_id": row["sku_id"], "region_id": row["region_id"], "topic": ""}
-        records += [{**cell, "minute": start + pd.Timedelta(minutes=m), "units": int((at == m).sum())} for m in np.unique(at)]
-    records.append({"sku_id": "", "region_id": "", "topic": "us", "minute": start + pd.Timedelta(hours=hours), "units": 0})
+        records += [
+            {**cell, "minute": start + pd.Timedelta(minutes=m), "units": int((at == m).sum())} for m in np.unique(at)
+        ]
+    records.append(
+        {"sku_id": "", "region_id": "", "topic": "us", "minute": start + pd.Timedelta(hours=hours), "units": 0}
+    )
     name = str(rows["plan_id"].iloc[0])
     fixed = {field.name: 0 for field in MINUTES if pa.types.is_integer(field.type)}
     table = [{**fixed, **r, "campaign_id": name, "on_hand": None, "rows_orders": int(r["units"] > 0)} for r in records]
@@ -70,7 +73,9 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_from_a_published_plan_to_a_decision(
-    platform: ShopFrames, capsys: pytest.CaptureFixture[str], tmp_path: Path  # noqa: F811
+    platform: ShopFrames,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     rows = _published(capsys, platform, 2)
     name = str(rows["plan_id"].iloc[0])
@@ -81,7 +86,9 @@ def test_from_a_published_plan_to_a_decision(
     assert answer["written"] and answer["gain"] > 0
     assert answer["units_moved"] + answer["price_changes"] > 0 and answer["price_changes"] <= 2
     table = _lake().read("decisions/replans", [f"replan_id={answer['replan_id']}"])
-    assert table.schema.equals(REPLANS) and table["as_of"][0].as_py() == (rows["starts_at"].max() + pd.Timedelta(hours=5))
+    assert table.schema.equals(REPLANS) and table["as_of"][0].as_py() == (
+        rows["starts_at"].max() + pd.Timedelta(hours=5)
+    )
     assert set(table["status"].to_pylist()) <= {"proposed", "unchanged"}
     assert _run(capsys, *ALLOCATION, "replan", "--plan-id", name) == answer  # the same minute, the same re-plan
     assert _lake().read("decisions/replans").equals(table)
@@ -98,7 +105,9 @@ def test_from_a_published_plan_to_a_decision(
     assert alone["gain"] == answer["gain"] and pq.read_table(folder / "replan.parquet").equals(table)
 
     applied = _run(capsys, *ALLOCATION, "replan-apply", "--replan-id", answer["replan_id"])
-    changed = sum(c != "none" and w for c, w in zip(table["change"].to_pylist(), table["within_limits"].to_pylist(), strict=True))
+    changed = sum(
+        c != "none" and w for c, w in zip(table["change"].to_pylist(), table["within_limits"].to_pylist(), strict=True)
+    )
     assert applied["applied"] == changed > 0
     assert _run(capsys, *ALLOCATION, "replan-apply", "--replan-id", answer["replan_id"])["applied"] == changed
     assert not _run(capsys, *ALLOCATION, "replan", "--plan-id", name)["written"]  # what was applied stands
@@ -114,7 +123,16 @@ def test_from_a_published_plan_to_a_decision(
     assert waiting == ([later["replan_id"]] if later["waits_for_a_person"] else [])
     if later["waits_for_a_person"]:
         assert "needs a person" in _refused(
-            capsys, "replan-decide", "--replan-id", later["replan_id"], "--decision", "rejected", "--by", " ", "--reason", "x"
+            capsys,
+            "replan-decide",
+            "--replan-id",
+            later["replan_id"],
+            "--decision",
+            "rejected",
+            "--by",
+            " ",
+            "--reason",
+            "x",
         )
         _run(capsys, *ALLOCATION, "replan-decide", "--replan-id", later["replan_id"], *decided)
         own = _lake().read("decisions/replans", [f"replan_id={later['replan_id']}"]).to_pandas()
@@ -123,7 +141,9 @@ def test_from_a_published_plan_to_a_decision(
 
 
 def test_what_cannot_be_re_planned_is_named_and_nothing_is_written(
-    platform: ShopFrames, capsys: pytest.CaptureFixture[str], tmp_path: Path  # noqa: F811
+    platform: ShopFrames,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     assert "'plan_id'" in _refused(capsys, "replan", "--plan-id", "nobody")
     name = _run(capsys, *ALLOCATION, "plan", "--request-id", platform.request.request_id)["plan_id"]
@@ -164,7 +184,9 @@ def test_the_gate_stops_a_re_plan_that_breaks_a_limit(platform: ShopFrames, caps
     table = _lake().read("decisions/replans", [f"replan_id={answer['replan_id']}"])
     more = pa.array([units + 1 for units in table["units_after"].to_pylist()], pa.int64())
     at = REPLANS.get_field_index("units_after")
-    _lake().write("decisions/replans", f"replan_id={answer['replan_id']}", table.set_column(at, REPLANS.field(at), more))
+    _lake().write(
+        "decisions/replans", f"replan_id={answer['replan_id']}", table.set_column(at, REPLANS.field(at), more)
+    )
     with pytest.raises(InputError, match="replan_limits audit"):
         audit_replan(answer["replan_id"])
     assert "do not add up" in _refused(capsys, "replan-apply", "--replan-id", answer["replan_id"])
