@@ -17,21 +17,29 @@ from flashsale.lake import Lake
 from flashsale.live_tables import ALERTS, ALERTS_SET, MINUTES, MINUTES_SET, partition_of
 from flashsale.settings import settings
 from flashsale_plugins.audits import audit_replan
+from marketplace.world import Size
 from ml.__main__ import main
 from ml.allocation import store
-from tests.ml.conftest import ShopFrames
-from tests.ml.test_decisions import _run, platform  # noqa: F401 - a fixture
+from tests.ml.conftest import ShopFrames, build_frames
+from tests.ml.test_decisions import _publish_snapshot, _run, _store_request
 
 ALLOCATION = ("allocation",)
+
+
+@pytest.fixture()
+def platform(home: Path) -> ShopFrames:
+    frames = build_frames(Size(seed=4, skus=10, regions=3, sales=14, days=100))
+    _publish_snapshot(frames)
+    _store_request(frames.request)
+    return frames
 
 
 def _lake() -> Lake:
     return Lake(settings().lake_uri)
 
 
-def _published(capsys: pytest.CaptureFixture[str], shop: ShopFrames, changes: int) -> pd.DataFrame:
+def _published(capsys: pytest.CaptureFixture[str], shop: ShopFrames) -> pd.DataFrame:
     """The plan's rows, published."""
-    del changes
     name = _run(capsys, *ALLOCATION, "plan", "--request-id", shop.request.request_id)["plan_id"]
     words = ["--decision", "approved", "--by", "planner", "--reason", "fits"]
     _run(capsys, *ALLOCATION, "decide", "--plan-id", name, *words)
@@ -77,7 +85,7 @@ def test_from_a_published_plan_to_a_decision(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    rows = _published(capsys, platform, 2)
+    rows = _published(capsys, platform)
     name = str(rows["plan_id"].iloc[0])
     regions = [region.region_id for region in platform.request.regions]
     pace = dict(zip(regions, [3.0, 0.2, 1.0], strict=True))
@@ -152,7 +160,7 @@ def test_what_cannot_be_re_planned_is_named_and_nothing_is_written(
     assert "the watch has written none" in _refused(capsys, "replan", "--plan-id", name)
     _write_minutes(rows, 3, pace)
     assert "it is proposed, not published" in _refused(capsys, "replan", "--plan-id", name)
-    rows = _published(capsys, platform, 2)
+    rows = _published(capsys, platform)
     length = 24 + (rows["starts_at"].max() - rows["starts_at"].min()) / pd.Timedelta(hours=1)
     for hours, words in ((-14.0, "no minute of it is closed"), (length, "it ended at")):
         _write_minutes(rows, hours, pace)
@@ -176,8 +184,8 @@ def test_what_cannot_be_re_planned_is_named_and_nothing_is_written(
     assert "its demand is not what these inputs" in _refused(capsys, "replan", "--plan-id", name)
 
 
-def test_the_gate_stops_a_re_plan_that_breaks_a_limit(platform: ShopFrames, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    rows = _published(capsys, platform, 2)
+def test_the_gate_stops_a_re_plan_that_breaks_a_limit(platform: ShopFrames, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = _published(capsys, platform)
     name = str(rows["plan_id"].iloc[0])
     _write_minutes(rows, 5, {region.region_id: 1.0 for region in platform.request.regions})
     answer = _run(capsys, *ALLOCATION, "replan", "--plan-id", name)
