@@ -86,8 +86,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
         store.write_plan(plan_id, rows)
     answer = _answer(plan_id, status or store.PROPOSED, rows, chosen, inputs, profits)
     store.write_summary(plan_id, answer)
-    if not store.kept_folder(plan_id).exists():
-        store.keep_inputs(store.kept_folder(plan_id), sources, plan_id, plain=args.without_text)
+    store.keep_for_sale(sources, plan_id, plain=args.without_text)
     if args.keep:
         store.keep_inputs(args.keep, sources, plan_id, plain=args.without_text)
     return answer

@@ -26,7 +26,7 @@ from ml.allocation.running import MINUTE, Running, Sent, read_running
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-LEAST_GAIN = 0.003  # of what the rest of the sale should earn: what a SKU's change must add
+LEAST_GAIN = 0.036  # of what the rest of the sale should earn with a SKU on average: what a SKU's change must add
 TRANSFER_HOURS = 2.0  # until a unit that is moved can be sold in its new region
 MOST_BEYOND = 3  # price changes beyond the limit that a person is asked about at once
 

@@ -23,7 +23,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     replan.add_argument(
         "--least-gain", type=float, metavar="SHARE",
-        help="of what the rest of the sale should earn: what a change of one SKU must add (default: 0.003)",
+        help="of what a SKU should earn on average in the rest: what a change of one SKU must add (default: 0.036)",
     )  # fmt: skip
     replan.add_argument(
         "--transfer-hours", type=float, metavar="HOURS",

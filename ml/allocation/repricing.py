@@ -38,7 +38,7 @@ class Search:
     """What a re-plan is looked for with.
 
     `chosen_on` and `checked_on` are scenarios of one belief; `least_gain` is what a change of one SKU must add, as a
-    share of all that the rest of the sale is expected to earn.
+    share of what the rest of the sale is expected to earn with a SKU on average.
     """
 
     rest: Rest
@@ -57,7 +57,7 @@ class Search:
     @property
     def least(self) -> float:
         """What a change must add, in money."""
-        return self.least_gain * max(self.checked(Decision.nothing(self.rest)), 0.0)
+        return self.least_gain * max(self.checked(Decision.nothing(self.rest)), 0.0) / len(self.rest.now)
 
     def holds(self, decision: Decision) -> bool:
         """Whether the promotion budget and minimum service hold, as far as they would without a re-plan."""
@@ -79,14 +79,11 @@ def improve(search: Search, base: Decision, changes: int, *, supply: bool = Fals
     profile = _prices(search, base, changes, movable, supply)
     for _ in range(len(movable) + changes + 1):  # every round takes something back, or is the last
         decision = best_moves(search.rest, replace(base, profile=profile), search.chosen_on, movable, supply=supply)
-        weak_price = _weakest(search, decision, _without_price(base, decision))
-        weak_moves = _weakest(search, decision, _without_moves(base, decision))
+        weak_price, weak_moves = _weakest_price(search, base, decision), _weak_moves(search, base, decision)
         if weak_price is not None:
-            profile = profile.copy()
-            profile[weak_price] = base.profile[weak_price]
-        elif weak_moves is not None:
-            movable = movable.copy()
-            movable[weak_moves] = False
+            profile = _with(profile, weak_price, int(base.profile[weak_price]))
+        elif weak_moves.any():
+            movable = movable & ~weak_moves
         else:
             return decision if search.holds(decision) else base
     return base
@@ -126,29 +123,19 @@ def _with(profile: Ints, i: int, action: int) -> Ints:
     return moved
 
 
-def _weakest(search: Search, decision: Decision, without: dict[int, Decision]) -> int | None:
-    """The SKU whose change adds least, if that is less than it must; None where all earn their trouble."""
-    if not without:
-        return None
-    value = search.checked(decision)
-    gains = {i: value - search.checked(other) for i, other in without.items()}
-    weakest = min(gains, key=lambda i: (gains[i], i))
-    return weakest if gains[weakest] < search.least else None
+def _weakest_price(search: Search, base: Decision, decision: Decision) -> int | None:
+    """The SKU whose new price adds least, if that is less than it must; None where all earn their trouble."""
+    value, gains = search.checked(decision), {}
+    for i in np.flatnonzero(decision.profile != base.profile).tolist():
+        old = _with(decision.profile, i, int(base.profile[i]))
+        gains[i] = value - search.checked(replace(decision, profile=old))
+    weakest = min(gains, key=lambda i: (gains[i], i), default=None)
+    return weakest if weakest is not None and gains[weakest] < search.least else None
 
 
-def _without_price(base: Decision, decision: Decision) -> dict[int, Decision]:
-    """The decision with one price left as it was, by SKU."""
-    changed = np.flatnonzero(decision.profile != base.profile).tolist()
-    return {i: replace(decision, profile=_with(decision.profile, i, base.profile[i])) for i in changed}
-
-
-def _without_moves(base: Decision, decision: Decision) -> dict[int, Decision]:
-    """The decision without one SKU's moves, by SKU."""
-    found = {}
+def _weak_moves(search: Search, base: Decision, decision: Decision) -> Bools:
+    """SKUs whose moves add less than they must, shape (skus,): at given prices a SKU's moves touch no other's sales."""
+    stay = replace(decision, out=base.out, into=base.into, sent=base.sent)
+    after, before = (earnings(search.rest, d, search.checked_on).sum(axis=1).mean(axis=1) for d in (decision, stay))
     moved = (decision.into != base.into) | (decision.out != base.out) | (decision.sent != base.sent)
-    for i in np.flatnonzero(moved.any(axis=1)).tolist():
-        parts = {name: getattr(decision, name).copy() for name in ("out", "into", "sent")}
-        for name, units in parts.items():
-            units[i] = getattr(base, name)[i]
-        found[i] = replace(decision, **parts)
-    return found
+    return np.asarray(moved.any(axis=1) & (after - before < search.least))

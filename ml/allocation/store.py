@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -169,6 +170,17 @@ def keep_inputs(folder: Path, sources: Sources, plan_id: str, *, plain: bool) ->
 def kept_folder(plan_id: str) -> Path:
     """Where a plan's inputs stay for a re-plan of its sale, which rests on them whatever has come in since."""
     return settings().home / "plans" / plan_id
+
+
+def keep_for_sale(sources: Sources, plan_id: str, *, plain: bool) -> None:
+    """Keep a plan's inputs, once; a folder that was cut off half-way is made anew."""
+    folder = kept_folder(plan_id)
+    if folder.exists():
+        return
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    keep_inputs(part, sources, plan_id, plain=plain)
+    part.rename(folder)
 
 
 def offer_curves(inputs: Inputs) -> pd.DataFrame:
