@@ -54,7 +54,8 @@ with DAG(
     @task_group
     def carry_out(command: list[str]) -> None:
         """Re-plan → audit → apply what the approved plan allowed, for one sale."""
-        replan = CommandOperator(task_id="replan", pool=Pool.HEAVY, command=command)
+        # not in the pool of heavy steps: the watch that asked holds its slot to the end of the sale
+        replan = CommandOperator(task_id="replan", command=command)
         audit = AuditOperator(task_id="audit", suite="replans", plan_id=REPLAN)
         apply = CommandOperator(
             task_id="apply",

@@ -21,6 +21,7 @@ from ml.allocation.ladder import lawful_ladder
 from ml.allocation.plan import Inputs
 from ml.demand import heads as hd
 
+CURVES = ["category", "promo_type", "starts_at", "hour", "share"]
 #: Columns of past cells that features of a request are made from (`ml.demand.features.past_lifts`).
 HISTORY = ["sku_id", "region_id", "category", "ends_at", "lift"]
 
@@ -54,7 +55,7 @@ def save(
 
     Args:
         facts: `plan_id`, `plain` (made without text), `seed`, `prices` (by SKU, list price and lowest price).
-        curves: `category`, `promo_type`, `starts_at`, `hour`, `share` of every offer that may be made.
+        curves: columns `CURVES`, expected share of demand by hour of every offer that may be made.
     """
     folder.mkdir(parents=True)
     (folder / "request.json").write_text(inputs.request.canonical_json() + "\n", encoding="utf-8")
@@ -73,7 +74,9 @@ def read(folder: Path) -> Kept:
         raise InputError(f"plan inputs {folder}", "the folder holds none", "name a folder that a replay wrote")
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     request = load_request((folder / "request.json").read_text(encoding="utf-8"))
-    rows, history, curves = (_frame(folder / f"{name}.parquet") for name in ("rows", "history", "curves"))
+    rows, history = (_frame(folder / f"{name}.parquet") for name in ("rows", "history"))
+    shares = folder / "curves.parquet"  # a folder of an older version has none: what-if does without
+    curves = _frame(shares) if shares.is_file() else pd.DataFrame(columns=CURVES)
     inputs = Inputs(request, rows, history, lawful_ladder(request, _lowest(facts)), facts["shipping"])
     return Kept(inputs, hd.load(folder / "model_text"), hd.load(folder / "model_plain"), facts, curves)
 

@@ -167,7 +167,13 @@ def _curves(plan: Published, curves: pd.DataFrame) -> np.ndarray:
     by_offer = known.sort_values("hour").groupby(["category", "promo_type", "starts_at"])["share"].agg(list)
     category = plan.inputs.rows.groupby("sku_id")["category"].first()
     offers = zip(plan.offers.sku_ids, plan.promos, plan.offers.starts_at, strict=True)
-    return np.array([by_offer[category[sku], promo, start] for sku, promo, start in offers], dtype=np.float64)
+    keys = [(category[sku], promo, start) for sku, promo, start in offers]
+    missing = next((key for key in keys if key not in by_offer.index), None)
+    if missing is not None:
+        words = "they hold no hourly curve for this offer: an older version kept them"
+        raise InputError("plan inputs", words, "keep them again with `plan --keep`", field="curves",
+                         row=" ".join(map(str, missing)))  # fmt: skip
+    return np.array([by_offer[key] for key in keys], dtype=np.float64)
 
 
 def _steps(plan: Published, earlier: pd.DataFrame) -> list[Step]:

@@ -86,6 +86,12 @@ def test_pools_of_the_dags_exist(bag: Any) -> None:
     assert {t.pool for d in bag.dags.values() for t in d.tasks} <= {"default_pool", *POOL_SLOTS}
 
 
+def test_a_re_plan_does_not_wait_for_the_watch_that_asked_for_it(bag: Any) -> None:
+    """The watch holds the one slot of its pool as long as the sale runs."""
+    held = bag.dags["watch_live_sale"].get_task("watch").pool
+    assert held not in {task.pool for task in bag.dags["replan_live_sale"].tasks}
+
+
 def test_parsing_a_dag_imports_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "pyspark", "mlflow", "great_expectations", "pandas", "ml"]
     script = (

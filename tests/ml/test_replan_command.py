@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -175,12 +176,17 @@ def test_what_cannot_be_re_planned_is_named_and_nothing_is_written(
     _lake().write(ALERTS_SET, partition_of(name), pa.Table.from_pylist([silent], schema=ALERTS))
     assert "no order has come since" in _refused(capsys, "replan", "--plan-id", name)
 
+    inputs = tmp_path / "inputs"
+    shutil.copytree(store.kept_folder(name), inputs)
+    (inputs / "curves.parquet").unlink()
+    _lake().write(ALERTS_SET, partition_of(name), ALERTS.empty_table())
+    assert "'curves'" in _refused(capsys, "replan", "--plan-id", name, "--inputs", str(inputs))
+
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "'plan.parquet'" in _refused(capsys, "replan", "--in", str(empty))
     other = rows.assign(demand_p50=rows["demand_p50"] * 2 + 1)
     store.write_plan(name, other)
-    _lake().write(ALERTS_SET, partition_of(name), ALERTS.empty_table())
     assert "its demand is not what these inputs" in _refused(capsys, "replan", "--plan-id", name)
 
 
