@@ -4,6 +4,7 @@ Started by form when a sale begins. **watch** reads orders, traffic, stock and p
 topics) and keeps `live/minutes`, `live/standing` and `live/alerts` of the sale in the lake; killed, it goes on from its
 checkpoint. **deliver** hands new alerts to the webhook `flashsale_alert_webhook` and by mail while it runs.
 Alerts have a reason and a severity: stock-out hazard, demand off its band, negative surge, silent source, bot flood.
+The first two ask `replan_live_sale` for a re-plan.
 """
 
 from __future__ import annotations

@@ -120,9 +120,42 @@ ALLOCATION_PLANS = pa.schema(
     ]
 )
 
+#: One row per re-plan of a running sale, SKU and region of what the approved plan allows (`within_limits`), changed or
+#: not; and one for each cell that more would change (`within_limits` false), on top of it, which a person decides on.
+REPLANS = pa.schema(
+    [
+        ("replan_id", pa.string()),
+        ("plan_id", pa.string()),
+        ("request_id", pa.string()),
+        ("campaign_id", pa.string()),
+        ("as_of", UTC_MICROS),
+        ("sku_id", pa.string()),
+        ("region_id", pa.string()),
+        ("within_limits", pa.bool_()),
+        ("change", pa.string()),
+        *[(f"units_{name}", pa.int64()) for name in ("sold", "left", "moved", "sent", "after")],
+        *[(f"price_{name}", MONEY) for name in ("now", "after")],
+        *[(f"demand_{name}", pa.float64()) for name in ("p10", "p50", "p90")],
+        ("planned_demand", pa.float64()),
+        ("expected_demand", pa.float64()),
+        *[(f"expected_sales_{name}", pa.float64()) for name in ("now", "after")],
+        ("discount_given", pa.float64()),
+        *[(name, pa.float64()) for name in ("expected_gain", "gain_low", "gain_high")],
+        *[(f"replan_{name}", pa.float64()) for name in ("gain", "gain_low", "gain_high")],
+        ("price_changes_used", pa.int64()),
+        ("price_changes_allowed", pa.int64()),
+        ("explanation", pa.string()),
+        ("status", pa.string()),
+        ("decided_by", pa.string()),
+        ("decided_at", UTC_MICROS),
+        ("reason", pa.string()),
+    ]
+)
+
 DECISIONS: dict[str, pa.Schema] = {
     "unconstrained_demand": UNCONSTRAINED_DEMAND,
     "campaign_scores": CAMPAIGN_SCORES,
     "allocation_recommendations": ALLOCATION_RECOMMENDATIONS,
     "allocation_plans": ALLOCATION_PLANS,
+    "replans": REPLANS,
 }

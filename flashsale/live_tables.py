@@ -8,7 +8,7 @@ from flashsale.lake import Lake
 from flashsale.tables import UTC_MICROS
 
 MINUTES_SET, STANDING_SET, ALERTS_SET = "live/minutes", "live/standing", "live/alerts"
-WATCHES_SET, DELIVERIES_SET = "live/watches", "live/deliveries"
+WATCHES_SET, DELIVERIES_SET, ASKS_SET = "live/watches", "live/deliveries", "live/asks"
 STREAMS = ("orders", "traffic", "inventory", "social_posts")
 KEY = ("sku_id", "region_id", "topic")
 SEVERITIES = ("low", "medium", "high")
@@ -71,6 +71,8 @@ ALERTS = pa.schema(
 WATCHES = pa.schema([("campaign_id", pa.string()), ("is_over", pa.bool_())])
 #: One row per alert and channel that it was handed to.
 DELIVERIES = pa.schema([("alert_id", pa.string()), ("channel", pa.string())])
+#: One row per watched sale: the newest alert for which a re-plan was asked for, and when it was raised.
+ASKS = pa.schema([("campaign_id", pa.string()), ("alert_id", pa.string()), ("raised_at", UTC_MICROS)])
 
 #: What the warehouse loads of a running sale, by the name of its table.
 LOADED = {

@@ -1,4 +1,4 @@
-"""`python -m ml allocation …`: plan a request, record the decision, publish."""
+"""`python -m ml allocation …`: plan a request, record the decision, publish; re-plan a running sale."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flashsale.settings import settings
+from ml.allocation import replan_cli
 
 DECISIONS = ("approved", "rejected")
 
@@ -46,6 +47,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     publish = commands.add_parser("publish", help="audit an approved plan and publish it")
     publish.add_argument("--plan-id", required=True)
     publish.set_defaults(func=_publish)
+    replan_cli.add_commands(commands)
 
 
 def _plan(args: argparse.Namespace) -> dict[str, Any]:
@@ -84,6 +86,7 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
         store.write_plan(plan_id, rows)
     answer = _answer(plan_id, status or store.PROPOSED, rows, chosen, inputs, profits)
     store.write_summary(plan_id, answer)
+    store.keep_for_sale(sources, plan_id, plain=args.without_text)
     if args.keep:
         store.keep_inputs(args.keep, sources, plan_id, plain=args.without_text)
     return answer

@@ -1,7 +1,8 @@
 """What a plan was solved from, as a folder: enough to solve it again elsewhere, or another request in its place.
 
 `request.json`, `rows.parquet` (feature rows), `history.parquet` (past cells with their lift), `facts.json` (lowest
-and list prices, shipping costs, seed) and the two demand models. Nothing in it is pickled.
+and list prices, shipping costs, seed), `curves.parquet` (expected share of demand by hour of the sale) and the two
+demand models. Nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ from ml.allocation.ladder import lawful_ladder
 from ml.allocation.plan import Inputs
 from ml.demand import heads as hd
 
+CURVES = ["category", "promo_type", "starts_at", "hour", "share"]
 #: Columns of past cells that features of a request are made from (`ml.demand.features.past_lifts`).
 HISTORY = ["sku_id", "region_id", "category", "ends_at", "lift"]
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A plan's inputs and models as they were read back; `facts` as `save` took them."""
+    """A plan's inputs and models as they were read back; `facts` and `curves` as `save` took them."""
 
     inputs: Inputs
     with_text: hd.LevelHeads
     without_text: hd.LevelHeads
     facts: dict[str, Any]
+    curves: pd.DataFrame
 
     def heads(self) -> hd.LevelHeads:
         """The model the plan was made by."""
@@ -44,16 +47,21 @@ class Kept:
         return Inputs(request, own.rows, own.history, ladder, own.shipping)
 
 
-def save(folder: Path, inputs: Inputs, with_text: hd.LevelHeads, without: hd.LevelHeads, facts: dict[str, Any]) -> None:
+def save(
+    folder: Path, inputs: Inputs, with_text: hd.LevelHeads, without: hd.LevelHeads, facts: dict[str, Any],
+    curves: pd.DataFrame,
+) -> None:  # fmt: skip
     """Write the folder, which must not exist.
 
     Args:
         facts: `plan_id`, `plain` (made without text), `seed`, `prices` (by SKU, list price and lowest price).
+        curves: columns `CURVES`, expected share of demand by hour of every offer that may be made.
     """
     folder.mkdir(parents=True)
     (folder / "request.json").write_text(inputs.request.canonical_json() + "\n", encoding="utf-8")
     inputs.rows.to_parquet(folder / "rows.parquet", index=False)
     inputs.history[HISTORY].to_parquet(folder / "history.parquet", index=False)
+    curves.to_parquet(folder / "curves.parquet", index=False)
     whole = {**facts, "shipping": inputs.shipping}
     (folder / "facts.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     hd.save(with_text, folder / "model_text")
@@ -67,8 +75,10 @@ def read(folder: Path) -> Kept:
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     request = load_request((folder / "request.json").read_text(encoding="utf-8"))
     rows, history = (_frame(folder / f"{name}.parquet") for name in ("rows", "history"))
+    shares = folder / "curves.parquet"  # a folder of an older version has none: what-if does without
+    curves = _frame(shares) if shares.is_file() else pd.DataFrame(columns=CURVES)
     inputs = Inputs(request, rows, history, lawful_ladder(request, _lowest(facts)), facts["shipping"])
-    return Kept(inputs, hd.load(folder / "model_text"), hd.load(folder / "model_plain"), facts)
+    return Kept(inputs, hd.load(folder / "model_text"), hd.load(folder / "model_plain"), facts, curves)
 
 
 def _frame(path: Path) -> pd.DataFrame:

@@ -71,15 +71,35 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float 
 
     Where minimum service fits only as long as rivals' prices are left out of account, the SKU-by-SKU plan stands.
     """
-    demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
-    z = _shocks(inputs, heads, SOLVED_ON, seed)
-    problem = _problem(inputs, scenarios(demand, z))
+    foreseen = foresee(inputs, heads, seed)
+    problem, demand, whole = foreseen.problem, foreseen.demand, foreseen.whole
     alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand)
-    whole = _whole_sale(inputs, heads, problem, demand, z)
     if whole is None or all(len(sku.actions) == 1 for sku in problem.skus):
         return alone
     solution = solve_jointly(whole, alone.solution, time_limit_s)
     return alone if solution is None else _given_rivals(replace(alone, whole=whole), solution)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a model expects of a request: demand with rivals at the reference, the problem, the sale as a contest."""
+
+    problem: Problem
+    demand: list[ActionDemand]
+    whole: JointSale | None
+
+
+def foresee(inputs: Inputs, heads: LevelHeads, seed: int) -> Foreseen:
+    """Demand of every action of a request, before anything is chosen."""
+    demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
+    z = _shocks(inputs, heads, SOLVED_ON, seed)
+    problem = _problem(inputs, scenarios(demand, z))
+    return Foreseen(problem, demand, _whole_sale(inputs, heads, problem, demand, z))
+
+
+def demand_given(whole: JointSale, reference: list[ActionDemand], profile: Ints) -> list[ActionDemand]:
+    """Demand of every action with the rivals at a profile of actions, shape (skus,)."""
+    return moved(reference, _shifts(whole.multipliers(profile), whole.effect))
 
 
 def _problem(inputs: Inputs, drawn: list[Ints]) -> Problem:
@@ -140,7 +160,7 @@ def _given_rivals(planned: Planned, solution: Solution) -> Planned:
     if whole is None:
         return replace(planned, solution=solution)
     profile = profile_of(solution)
-    demand = moved(planned.reference, _shifts(whole.multipliers(profile), whole.effect))
+    demand = demand_given(whole, planned.reference, profile)
     return replace(planned, problem=whole.given_rivals(profile), solution=solution, demand=demand)
 
 

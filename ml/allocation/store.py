@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from ml.demand import features as ft
 from ml.demand import heads as hd
 from ml.demand import level, tables
 from ml.demand.cli import NAME
+from ml.demand.unconstrain import sale_curves
 
 DATASET = "decisions/allocation_recommendations"
 SUMMARIES = "decisions/allocation_plans"
@@ -146,7 +149,7 @@ def status_of(plan_id: str) -> str | None:
 
 def write_plan(plan_id: str, frame: pd.DataFrame) -> Commit:
     """Commit a plan's rows, one partition a plan."""
-    ordered = frame.assign(offer_price=_decimals(frame["offer_price"]))
+    ordered = frame.assign(offer_price=decimals(frame["offer_price"]))
     table = pa.Table.from_pandas(ordered, schema=ALLOCATION_RECOMMENDATIONS, preserve_index=False)
     return lake().write(DATASET, f"plan_id={plan_id}", table.replace_schema_metadata(None))
 
@@ -160,8 +163,38 @@ def write_summary(plan_id: str, answer: dict[str, Any]) -> Commit:
 
 def keep_inputs(folder: Path, sources: Sources, plan_id: str, *, plain: bool) -> None:
     """Write what a plan was solved from as a folder (see `ml.allocation.keep`)."""
-    facts = _facts(sources, plan_id, plain)
-    keep.save(folder, sources.inputs, sources.models.with_text, sources.models.without_text, facts)
+    facts, models = _facts(sources, plan_id, plain), sources.models
+    keep.save(folder, sources.inputs, models.with_text, models.without_text, facts, offer_curves(sources.inputs))
+
+
+def kept_folder(plan_id: str) -> Path:
+    """Where a plan's inputs stay for a re-plan of its sale, which rests on them whatever has come in since."""
+    return settings().home / "plans" / plan_id
+
+
+def keep_for_sale(sources: Sources, plan_id: str, *, plain: bool) -> None:
+    """Keep a plan's inputs, once; a folder that was cut off half-way is made anew."""
+    folder = kept_folder(plan_id)
+    if folder.exists():
+        return
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    keep_inputs(part, sources, plan_id, plain=plain)
+    part.rename(folder)
+
+
+def offer_curves(inputs: Inputs) -> pd.DataFrame:
+    """Expected share of demand in each hour of every offer that the request may make, from past sales.
+
+    Returns `category`, `promo_type`, `starts_at`, `hour`, `share`.
+    """
+    request = inputs.request
+    promos = sorted({promo for sku in request.skus for promo in sku.promo_types})
+    kinds = product(sorted(inputs.rows["category"].unique()), promos, request.start_slots)
+    asked = pd.DataFrame(kinds, columns=["category", "promo_type", "starts_at"])
+    shares = sale_curves(tables.ended_cells(), tables.sale_hours(), asked, request.duration_hours)
+    hours = asked.loc[asked.index.repeat(request.duration_hours)].reset_index(drop=True)
+    return hours.assign(hour=np.tile(np.arange(request.duration_hours), len(asked)), share=shares.ravel())
 
 
 def kept_again(plan_id: str) -> keep.Kept:
@@ -172,9 +205,8 @@ def kept_again(plan_id: str) -> keep.Kept:
     if sources.data_hash != first["data_hash"]:
         problem = "its data or demand model have changed since: it cannot be solved again as it was"
         raise InputError(f"plan {plan_id}", problem, "plan the request again, then ask about the new plan")
-    return keep.Kept(
-        sources.inputs, sources.models.with_text, sources.models.without_text, _facts(sources, plan_id, plain)
-    )
+    facts, models = _facts(sources, plan_id, plain), sources.models
+    return keep.Kept(sources.inputs, models.with_text, models.without_text, facts, offer_curves(sources.inputs))
 
 
 def _facts(sources: Sources, plan_id: str, plain: bool) -> dict[str, Any]:
@@ -185,7 +217,8 @@ def _facts(sources: Sources, plan_id: str, plain: bool) -> dict[str, Any]:
     return {"plan_id": plan_id, "plain": plain, "seed": settings().seed, "prices": prices}
 
 
-def _decimals(prices: pd.Series) -> list[Any]:
+def decimals(prices: pd.Series) -> list[Any]:
+    """Prices as they are stored: decimals of two places."""
     from decimal import Decimal
 
     return [Decimal(f"{float(price):.2f}") for price in prices]

@@ -77,17 +77,39 @@ def _shares(group: pd.DataFrame, units: Floats, exposure: Floats, counts: bool) 
     """Share of first-choice demand that found stock, and share of the sales that first choices were; shape (cells,)."""
     classes = [_labels(group, keys) for keys in LEVELS]
     ended = group["is_sold_out"].to_numpy(dtype=bool) & counts
-    curves, inflow = pooled_curves(units, exposure, ended, classes), np.ones_like(units)
-    rivals = _labels(group, ("campaign_id", "region_id", "category"))
+    rivals, inflow = _labels(group, ("campaign_id", "region_id", "category")), np.ones_like(units)
     for _ in range(SPILL_ROUNDS if counts else 0):  # what rivals sent is no part of an offer's curve
-        spill = fit_spill(units, exposure, ended, curves, rivals)
-        if not spill.share:
-            inflow = np.ones_like(units)
-            break
-        inflow = spill.inflow
         curves = pooled_curves(units, exposure * inflow, ended, classes)
+        spill = fit_spill(units, exposure, ended, curves, rivals)
+        inflow = spill.inflow
+        if not spill.share:
+            break
+    curves = pooled_curves(units, exposure * inflow, ended, classes)
     own = (curves * exposure).sum(axis=1)
     return np.clip(own, 0.0, 1.0), own / np.maximum((curves * exposure * inflow).sum(axis=1), 1e-9)
+
+
+def sale_curves(cells: pd.DataFrame, hours: pd.DataFrame, asked: pd.DataFrame, length: int) -> Floats:
+    """Expected share of demand in each hour of coming offers, shape (rows of `asked`, length), sums to 1.
+
+    Learnt from past offers of the same length, from wide classes to narrow ones; without any, every hour is alike.
+
+    Args:
+        cells, hours: past offers, as for `unconstrain`.
+        asked: `starts_at`, `category` and `promo_type` of the coming offers.
+        length: their hours.
+    """
+    past = cells[cells["duration_hours"].round() == length]
+    # coming offers stand among the past ones with nothing sold: they take their class's curve and teach it nothing
+    names = [f"asked {i}" for i in range(len(asked))]
+    coming = asked[["starts_at", "category", "promo_type"]].assign(
+        is_sold_out=False, campaign_id=names, sku_id="", region_id=""
+    )
+    frame = pd.concat([past, coming], ignore_index=True)
+    frame["start_hour"] = pd.to_datetime(frame["starts_at"], utc=True).dt.hour
+    units, exposure = _matrices(frame, hours, length)
+    curves = pooled_curves(units, exposure, frame["is_sold_out"].to_numpy(bool), [_labels(frame, k) for k in LEVELS])
+    return np.asarray(curves[len(past) :], dtype=np.float64)
 
 
 def _labels(cells: pd.DataFrame, keys: tuple[str, ...]) -> npt.NDArray[np.int64]:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from flashsale_plugins.audits import audit_features, audit_plan
+from flashsale_plugins.audits import audit_features, audit_plan, audit_replan
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class AuditOperator(BaseOperator):
-    """Run the suite `features` or, with a plan, `recommendations`.
+    """Run the suite `features`, with a plan `recommendations`, or with a re-plan `replans`.
 
     Args:
-        suite: `features` or `recommendations`.
-        plan_id: the plan to audit (templated).
+        suite: `features`, `recommendations` or `replans`.
+        plan_id: the plan, or the re-plan, to audit (templated).
         published: audit the published snapshot instead of the build.
     """
 
@@ -32,4 +32,4 @@ class AuditOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         if self.suite == "features":
             return audit_features(published=self.published)
-        return audit_plan(str(self.plan_id))
+        return audit_replan(str(self.plan_id)) if self.suite == "replans" else audit_plan(str(self.plan_id))

@@ -49,6 +49,29 @@ def audit_plan(plan_id: str) -> dict[str, Any]:
     return checked | _audit("plan_limits", limits, PLAN_LIMITS) | {"plan_id": plan_id}
 
 
+def audit_replan(replan_id: str) -> dict[str, Any]:
+    """Run the re-plan suites over one re-plan; raises InputError with the failed expectations."""
+    import pyarrow.compute as pc
+
+    from flashsale.lake import Lake
+    from flashsale.reference_prices import reference_prices
+    from flashsale.replan_limits import earlier_replans, replan_limits
+    from flashsale.request import load_request
+    from flashsale.settings import settings
+    from flashsale_plugins.suites import PLAN_LIMITS, REPLANS
+
+    lake = Lake(settings().lake_uri)
+    rows = lake.read("decisions/replans", [f"replan_id={replan_id}"])
+    plan_id, request_id = (rows[name][0].as_py() for name in ("plan_id", "request_id"))
+    plan = lake.read("decisions/allocation_recommendations", [f"plan_id={plan_id}"])
+    request = load_request(lake.read("raw/sale_requests", [f"request_id={request_id}"])["request_json"][0].as_py())
+    earlier = earlier_replans(lake, plan_id)
+    earlier = earlier.filter(pc.less(earlier["as_of"], rows["as_of"][0]))
+    checked = _audit("replans", rows, REPLANS)
+    limits = replan_limits(rows, plan, earlier, request, reference_prices(request))
+    return checked | _audit("replan_limits", limits, PLAN_LIMITS) | {"replan_id": replan_id}
+
+
 def _audit(name: str, table: pa.Table, suite: list[dict[str, Any]]) -> dict[str, Any]:
     from flashsale.errors import InputError
     from flashsale.settings import settings

@@ -30,6 +30,7 @@ RAW_TEXT = Asset("flashsale://lake/raw/text")
 TEXT_SIGNALS = Asset("flashsale://lake/text/scored")
 FEATURES = Asset("flashsale://warehouse/features")
 RECOMMENDATIONS = Asset("flashsale://lake/decisions/allocation_recommendations")
+REPLANS = Asset("flashsale://lake/decisions/replans")
 
 
 def default_args(**changes: Any) -> dict[str, Any]:

@@ -55,6 +55,31 @@ RECOMMENDATIONS: list[Expectation] = [
     },
 ]
 
+#: `decisions/replans` of one re-plan before anything of it is applied; its limits are `PLAN_LIMITS`' like.
+REPLANS: list[Expectation] = [
+    {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}},
+    {
+        "type": "expect_compound_columns_to_be_unique",
+        "kwargs": {"column_list": ["replan_id", "sku_id", "region_id", "within_limits"]},
+    },
+    *_not_null("replan_id", "plan_id", "as_of", "sku_id", "region_id", "within_limits", "change", "status"),
+    *_not_null("units_after", "price_now", "price_after", "expected_gain", "gain_low", "gain_high", "explanation"),
+    *[_between(c, 0) for c in ("units_sold", "units_left", "units_sent", "units_after", "discount_given")],
+    *[_between(c, 0.01) for c in ("price_now", "price_after")],
+    _of("expect_column_values_to_be_in_set", "change", value_set=["none", "price", "units", "price+units"]),
+    _of(
+        "expect_column_values_to_be_in_set", "status",
+        value_set=["unchanged", "proposed", "applied", "approved", "rejected"],
+    ),
+    *[
+        {
+            "type": "expect_column_pair_values_a_to_be_greater_than_b",
+            "kwargs": {"column_A": high, "column_B": low, "or_equal": True},
+        }
+        for high, low in (("gain_high", "gain_low"), ("demand_p90", "demand_p10"))
+    ],
+]  # fmt: skip
+
 #: The plan's limits, one row a limit (`flashsale.plan_limits`): budgets, supply, space, service, lawful prices.
 PLAN_LIMITS: list[Expectation] = [
     {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}},

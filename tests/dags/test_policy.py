@@ -20,6 +20,8 @@ EXPECTED = {
     "train_demand_model",
     "post_sale",
     "watch_live_sale",
+    "replan_live_sale",
+    "review_replan",
 }
 
 
@@ -64,7 +66,9 @@ def test_a_training_does_not_start_when_it_is_switched_on(bag: Any, dag_id: str)
     assert timetable.run_immediately is False
 
 
-@pytest.mark.parametrize("dag_id", ["process_social_text", "build_features", "post_sale"])
+@pytest.mark.parametrize(
+    "dag_id", ["process_social_text", "build_features", "post_sale", "replan_live_sale", "review_replan"]
+)
 def test_the_others_are_started_by_assets(bag: Any, dag_id: str) -> None:
     assert "Asset" in type(bag.dags[dag_id].timetable).__name__
 
@@ -80,6 +84,12 @@ def test_pools_of_the_dags_exist(bag: Any) -> None:
 
     assert set(POOL_SLOTS) == set(Pool)
     assert {t.pool for d in bag.dags.values() for t in d.tasks} <= {"default_pool", *POOL_SLOTS}
+
+
+def test_a_re_plan_does_not_wait_for_the_watch_that_asked_for_it(bag: Any) -> None:
+    """The watch holds the one slot of its pool as long as the sale runs."""
+    held = bag.dags["watch_live_sale"].get_task("watch").pool
+    assert held not in {task.pool for task in bag.dags["replan_live_sale"].tasks}
 
 
 def test_parsing_a_dag_imports_nothing_heavy() -> None:

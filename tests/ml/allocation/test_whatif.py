@@ -34,7 +34,9 @@ def folder(shop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     heads = level.fit(level.training_set(learnt, learnt.demand.to_numpy(dtype=float)), with_text=False, seed=SEED)
     out = tmp_path_factory.mktemp("kept") / "inputs"
     facts = {"plan_id": "p", "plain": True, "seed": SEED, "prices": prices}
-    keep.save(out, inputs, heads, heads, facts)
+    even = pd.DataFrame({"category": ["x"], "promo_type": ["coupon"], "starts_at": [pd.Timestamp(0, tz="UTC")],
+                         "hour": [0], "share": [1.0]})  # fmt: skip
+    keep.save(out, inputs, heads, heads, facts, even)
     before = make_plan(inputs, heads, SEED).solution
     assert before.value > 0
     (out / "value.txt").write_text(repr(before.value))

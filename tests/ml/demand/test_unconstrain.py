@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ml.demand.sold_out_views import views_as_purchases
-from ml.demand.unconstrain import CELL, CURVE, NOTHING, OBSERVED, VIEWS, stockout_estimate, unconstrain
+from ml.demand.unconstrain import CELL, CURVE, NOTHING, OBSERVED, VIEWS, sale_curves, stockout_estimate, unconstrain
 
 
 def test_formula_is_unbiased_where_the_plain_ratio_is_not() -> None:
@@ -167,3 +167,28 @@ def test_simulated_shop_within_bounds(shop) -> None:  # type: ignore[no-untyped-
     assert error[VIEWS] < 0.9 * error[CURVE] < 0.18 < 0.30 < raw
     assert abs(hidden.demand.sum() / wanted.sum() - 1.0) < 0.05
     assert abs(result.demand.sum() / (result.expected_demand.sum() * kept) - 1.0) < 0.05
+
+
+def test_a_coming_offer_takes_the_curve_of_its_class_and_teaches_it_nothing() -> None:
+    """Books rush at noon, travel is even; an offer of neither takes what all sales showed, one of no length is even."""
+    rng = np.random.default_rng(3)
+    rush = np.exp(-np.arange(24) / 4.0)
+    rush /= rush.sum()
+    cells, hours = [], []
+    for k in range(80):
+        kind = "books" if k % 2 else "travel"
+        units = rng.poisson(60 * (rush if k % 2 else np.full(24, 1 / 24)))
+        cells.append({"campaign_id": f"c{k}", "sku_id": kind, "region_id": "east", "units_sold": units.sum(),
+                      "is_sold_out": False, "starts_at": pd.Timestamp("2026-01-01T12:00Z"), "duration_hours": 24.0,
+                      "category": kind, "promo_type": "coupon"})  # fmt: skip
+        hours += [{**{name: cells[-1][name] for name in CELL}, "event_hour": h, "units": int(u), "in_stock_share": 1.0}
+                  for h, u in enumerate(units)]  # fmt: skip
+    asked = pd.DataFrame({"starts_at": pd.to_datetime(["2026-06-01T12:00Z"] * 3), "category": ["books", "travel", "new"],
+                          "promo_type": "coupon"})  # fmt: skip
+    past = pd.DataFrame(cells), pd.DataFrame(hours)
+    found = sale_curves(*past, asked, 24)
+    assert found.sum(axis=1) == pytest.approx(1.0)
+    assert found[0] == pytest.approx(rush, abs=0.02) and found[1] == pytest.approx(1 / 24, abs=0.02)
+    assert found[2] == pytest.approx((rush + 1 / 24) / 2, abs=0.03)
+    assert sale_curves(*past, asked[:1], 24)[0] == pytest.approx(found[0], abs=1e-9)
+    assert sale_curves(*past, asked, 36) == pytest.approx(1 / 36)
