@@ -116,7 +116,8 @@ words as (
   group by all),
 fresh as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id, any_value(cutoff_at)::date as until,
-    greatest(until - 7, coalesce(max((o.starts_at + interval 1 day - interval 1 microsecond)::date), until - 7)) as since
+    greatest(until - 7, coalesce((max(o.starts_at) + interval 1 day - interval 1 microsecond)::date, until - 7))
+      as since
   from plan p left join offers o on o.sku_id = p.sku_id and o.starts_at < p.cutoff_at
   group by row_kind, p.campaign_id, p.sku_id, p.region_id),
 posts as (

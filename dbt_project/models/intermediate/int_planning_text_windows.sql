@@ -1,5 +1,5 @@
--- What people wrote about a SKU in the whole days before each planning's cutoff. Posts that look forward to the sale are
--- those since an offer of the SKU last began: what was written before looked forward to that one.
+-- What people wrote about a SKU in the whole days before each planning's cutoff. Posts look forward to the sale where
+-- they came after an offer of the SKU last began: what was written before looked forward to that one.
 with plannings as (
     select distinct
         row_kind,
@@ -67,8 +67,8 @@ select
     sum(intent_sum) filter (where in_week) as intent_sum_7d,
     sum(intent_sum) / nullif(sum(text_count), 0) as intent_mean_28d,
     greatest(0, least(7, {{ utc_day('cutoff_at') }} - coalesce(
-        {{ utc_day("last_start_at + interval '1 day' - interval '1 microsecond'") }},
-        {{ utc_day("cutoff_at - interval '7 days'") }}
+        {{ utc_day("(last_start_at + interval '1 day' - interval '1 microsecond')") }},
+        {{ utc_day("(cutoff_at - interval '7 days')") }}
     ))) as post_days,
     sum(post_count) filter (where looks_forward) as post_count,
     sum(post_sentiment_sum) filter (where looks_forward) as post_sentiment_sum,
