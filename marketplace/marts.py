@@ -73,8 +73,12 @@ SIGNALS = """
 select t.event_at::date as signal_date, t.sku_id, count(*) as text_count,
        avg((s.sentiment = 'positive')::int) as positive_share, avg((s.sentiment = 'negative')::int) as negative_share,
        avg((s.sentiment = 'positive')::int - (s.sentiment = 'negative')::int) as sentiment_mean,
-       sum(p_intent)::double as intent_sum
-from (select event_at, sku_id, text from social_posts union all select event_at, sku_id, text from reviews) t
+       sum(p_intent)::double as intent_sum, count(*) filter (where post) as post_count,
+       coalesce(sum((s.sentiment = 'positive')::int - (s.sentiment = 'negative')::int) filter (where post), 0)::double
+         as post_sentiment_sum,
+       coalesce(sum(p_intent) filter (where post), 0)::double as post_intent_sum
+from (select event_at, sku_id, text, true as post from social_posts
+      union all select event_at, sku_id, text, false from reviews) t
 join scores s on t.text = s.text
 where t.sku_id is not null group by all
 """
@@ -118,6 +122,18 @@ words as (
   from plan p join signals s on s.sku_id = p.sku_id
     and signal_date >= cutoff_at::date - 28 and signal_date < cutoff_at::date
   group by all),
+fresh as (
+  select row_kind, p.campaign_id, p.sku_id, p.region_id, any_value(cutoff_at)::date as until,
+    greatest(until - 7, coalesce((max(o.starts_at) + interval 1 day - interval 1 microsecond)::date, until - 7))
+      as since
+  from plan p left join offers o on o.sku_id = p.sku_id and o.starts_at < p.cutoff_at
+  group by row_kind, p.campaign_id, p.sku_id, p.region_id),
+posts as (
+  select row_kind, campaign_id, f.sku_id, region_id, greatest(any_value(until - since), 0) as post_days,
+    coalesce(sum(post_count), 0)::bigint as post_count,
+    coalesce(sum(post_sentiment_sum), 0) as post_sentiment_sum, coalesce(sum(post_intent_sum), 0) as post_intent_sum
+  from fresh f left join signals s on s.sku_id = f.sku_id and signal_date >= since and signal_date < until
+  group by row_kind, campaign_id, f.sku_id, region_id),
 cheap as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id, min(unit_price)::double as lowest_price_30d
   from plan p join lines l on l.sku_id = p.sku_id
@@ -137,11 +153,13 @@ select p.*, epoch(p.ends_at - p.starts_at) / 3600.0 as duration_hours,
   columns(base.* exclude (row_kind, campaign_id, sku_id, region_id)),
   columns(seen.* exclude (row_kind, campaign_id, sku_id, region_id)),
   columns(words.* exclude (row_kind, campaign_id, sku_id, region_id)),
+  columns(posts.* exclude (row_kind, campaign_id, sku_id, region_id)),
   cheap.lowest_price_30d, columns(past.* exclude (row_kind, campaign_id, sku_id, region_id))
 from plan p join catalog c using (sku_id) join regions r using (region_id)
 left join base using (row_kind, campaign_id, sku_id, region_id)
 left join seen using (row_kind, campaign_id, sku_id, region_id)
 left join words using (row_kind, campaign_id, sku_id, region_id)
+left join posts using (row_kind, campaign_id, sku_id, region_id)
 left join cheap using (row_kind, campaign_id, sku_id, region_id)
 left join past using (row_kind, campaign_id, sku_id, region_id)
 order by row_kind, campaign_id, sku_id, region_id

@@ -26,7 +26,7 @@ from marketplace.world import Size, generator
 
 PLATFORM = {"with_text": ("shop", "text"), "without_text": ("shop", "plain"), "shuffled_text": ("shuffled", "text")}
 PLANNERS = (*RULES, "without_text", "with_text", "shuffled_text", "true_distribution", "clairvoyant")
-TEXT_COLUMNS = ("text_count", "sentiment", "negative_share", "intent")
+TEXT_COLUMNS = ("text_count", "sentiment", "negative_share", "intent", "post_")
 PLAYED, KNOWN = 20, 200  # repetitions that plans are judged on; scenarios the true distribution is known by
 
 

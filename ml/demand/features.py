@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 CELL = ["campaign_id", "sku_id", "region_id"]
 TEXT = [
     "text_log_count", "text_burst", "text_sentiment", "text_sentiment_change", "text_negative", "text_log_intent",
-    "text_intent_share",
+    "text_intent_share", "post_days", "post_log_count", "post_sentiment", "post_log_intent", "post_intent_share",
 ]  # fmt: skip
 PLAIN = [
     "log_base", "log_base_change", "log_region_share", "log_list_price", "margin_share", "log_age", "start_weekday",
@@ -27,6 +27,7 @@ PLAIN = [
 ACTION = ["start_evening", "start_night", "log_rivals_price", "rivals", "rival_discount"]
 CATEGORICAL = ["category", "promo_type"]
 MOST_PAST_SALES, MOST_AGE_DAYS = 6.0, 365.0
+PRIOR_POSTS = 4.0  # posts without a word that a count starts with: a handful says little about demand
 FLOOR_UNITS = 0.1  # least baseline units a day a ratio is taken over
 
 
@@ -177,6 +178,13 @@ def _rivals(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(rows: pd.DataFrame) -> pd.DataFrame:
+    """What people wrote: all texts of a week, and posts since the SKU's last sale began (`post_days`, 7 at most).
+
+    Reviews speak of what was bought, and what was written before the last sale began looked forward to that one; both
+    would blur what the posts say of the sale to come. Counts and shares are shrunk as a gamma prior worth `PRIOR_POSTS`
+    posts would shrink a Poisson rate (Clayton and Kaldor 1987).
+    """
+    posts, wanting = _num(rows, "post_count"), _num(rows, "post_intent_sum")
     week, month = _num(rows, "text_count_7d"), _num(rows, "text_count_28d")
     intent = _num(rows, "intent_sum_7d")
     return pd.DataFrame(
@@ -188,6 +196,11 @@ def _text(rows: pd.DataFrame) -> pd.DataFrame:
             "text_negative": _num(rows, "negative_share_7d"),
             "text_log_intent": np.log1p(intent),
             "text_intent_share": intent / (week + 2.0),
+            "post_days": _num(rows, "post_days"),
+            "post_log_count": np.log(posts + PRIOR_POSTS),
+            "post_sentiment": _num(rows, "post_sentiment_sum") / (posts + PRIOR_POSTS),
+            "post_log_intent": np.log(wanting + PRIOR_POSTS),
+            "post_intent_share": wanting / (posts + PRIOR_POSTS),
         },
         index=rows.index,
     )

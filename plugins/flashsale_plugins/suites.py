@@ -37,7 +37,10 @@ FEATURES: list[Expectation] = [
     _between("unit_cost", 0),
     _between("sentiment_7d", -1, 1),
     _between("negative_share_7d", 0, 1),
-    *[_between(c, 0) for c in ("base_units_28d", "views_7d", "text_count_7d", "intent_sum_7d", "past_sale_count")],
+    *[
+        _between(c, 0)
+        for c in ("base_units_28d", "views_7d", "text_count_7d", "intent_sum_7d", "post_count", "past_sale_count")
+    ],
 ]
 
 #: `decisions/allocation_recommendations` of one plan before it is published.

@@ -35,7 +35,7 @@ def scored(texts: pa.Table) -> pa.Table:
         {
             "event_id": r["event_id"],
             "event_at": r["event_at"],
-            "stream": "x",
+            "stream": r["stream"],
             "sku_id": r["sku_id"],
             "language": "zh",
             "text_hash": str(hash(r["text"])),
@@ -63,7 +63,10 @@ def build(raw: dict[str, pa.Table], source: Path, folder: Path, patch: pytest.Mo
         for day in pc.unique(days).to_pylist():
             lake.write(f"raw/{stream}", f"date={day}", ordered.filter(pc.equal(days, day)))
     texts = pa.concat_tables(
-        [raw[s].select(["event_id", "event_at", "sku_id", "text"]) for s in ("reviews", "social_posts")],
+        [
+            raw[s].select(["event_id", "event_at", "sku_id", "text"]).append_column("stream", pa.repeat(s, len(raw[s])))
+            for s in ("reviews", "social_posts")
+        ],
         promote_options="permissive",
     )
     table = scored(texts).sort_by("event_id")
@@ -154,7 +157,19 @@ def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float
         for c in streams["campaigns"].to_pylist()
         if (c["sku_id"], c["region_id"]) == (row["sku_id"], row["region_id"]) and c["ends_at"] <= cut
     ]
+    begun = [c["starts_at"] for c in streams["campaigns"].to_pylist() if c["sku_id"] == row["sku_id"]]
+    last = max((s for s in begun if s < cut), default=datetime(2000, 1, 1, tzinfo=UTC))
+    ahead = [d for d in week if datetime(d.year, d.month, d.day, tzinfo=UTC) >= last]
+    posts = [
+        (len(t["text"]) % 7) / 10
+        for t in streams["social_posts"].to_pylist()
+        if t["sku_id"] == row["sku_id"] and t["event_at"].date() in ahead
+    ]
     return {
+        "post_days": len(ahead),
+        "post_count": len(posts),
+        "post_sentiment_sum": sum(2 * v - 1 for v in posts),
+        "post_intent_sum": sum(v / 2 for v in posts),
         "views_28d": sum(a["action"] == "view" for a in actions),
         "carts_7d": sum(a["action"] == "cart" and a["event_at"].date() in week for a in actions),
         "text_count_7d": len(texts),

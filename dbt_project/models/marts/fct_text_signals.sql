@@ -7,6 +7,10 @@ select
     cast(avg(p_positive - p_negative) as float8) as sentiment_mean,
     cast(sum(p_intent) as float8) as intent_sum,
     cast(avg(p_intent) as float8) as intent_mean,
+    count(*) filter (where stream = 'social_posts') as post_count,
+    cast(coalesce(sum(p_positive - p_negative) filter (where stream = 'social_posts'), 0) as float8)
+        as post_sentiment_sum,
+    cast(coalesce(sum(p_intent) filter (where stream = 'social_posts'), 0) as float8) as post_intent_sum,
     cast(coalesce(sum(likes), 0) as bigint) as like_sum,
     cast(coalesce(sum(reposts), 0) as bigint) as repost_sum,
     max(model_version) as model_version

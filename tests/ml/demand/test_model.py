@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ml.demand import backtest, features, heads, level, linear
+from ml.demand.backbone import cross_fitted
 from ml.demand.response import learn_response
 from ml.demand.unconstrain import CELL, unconstrain
 
@@ -44,6 +45,42 @@ def test_lags_use_sales_that_ended_before_the_cutoff_only(rows: pd.DataFrame) ->
         same = (rows.sku_id == row.sku_id) & (rows.region_id == row.region_id) & (rows.ends_at <= row.cutoff_at)
         expected = lift[same].mean() if same.any() else np.nan
         assert data.frame.loc[i, "lag_mean_lift"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_posts_are_counted_from_the_first_day_after_the_last_sale_began(shop) -> None:  # type: ignore[no-untyped-def]
+    signals = shop.signals.assign(day=pd.to_datetime(shop.signals.signal_date, utc=True))
+    for row in shop.features.sample(25, random_state=2).itertuples():
+        cutoff = pd.Timestamp(row.cutoff_at)
+        begun = shop.performance[(shop.performance.sku_id == row.sku_id) & (shop.performance.starts_at < cutoff)]
+        week = [cutoff.floor("D") - pd.Timedelta(days=n) for n in range(1, 8)]
+        ahead = [day for day in week if begun.empty or day >= begun.starts_at.max()]
+        seen = signals[(signals.sku_id == row.sku_id) & signals.day.isin(ahead)]
+        assert (row.post_days, row.post_count) == (len(ahead), seen.post_count.sum())
+        assert row.post_sentiment_sum == pytest.approx(seen.post_sentiment_sum.sum())
+        assert row.post_intent_sum == pytest.approx(seen.post_intent_sum.sum())
+
+
+def test_posts_since_the_last_sale_tell_more_than_a_week_of_all_texts(shop, rows: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]
+    """Reviews and the last sale's posts blur a week's texts: of the planted shocks they explain a good deal less."""
+    offers = rows.merge(shop.truth[[*CELL, "shock"]], on=CELL).drop_duplicates(["campaign_id", "sku_id"])
+    frame = features.design(offers, offers.assign(lift=0.0))
+    shock, sales = offers.shock.to_numpy(dtype=float), offers.campaign_id.to_numpy()
+
+    def explained(columns: list[str]) -> float:
+        error = shock - cross_fitted(frame[columns], shock, sales, [])
+        return float(1.0 - np.mean(error**2) / np.var(shock))
+
+    posts = [name for name in features.TEXT if name.startswith("post_")]
+    assert explained(posts) > explained([name for name in features.TEXT if name not in posts]) + 0.1
+
+
+def test_a_single_post_says_little(rows: pd.DataFrame) -> None:
+    def signals(posts: float) -> pd.Series:
+        row = rows.head(1).assign(post_count=posts, post_sentiment_sum=posts, post_intent_sum=posts)
+        return features.design(row, row.assign(lift=0.0)).iloc[0]
+
+    for name in ("post_sentiment", "post_intent_share"):
+        assert 0.0 < signals(1.0)[name] < 0.3 * signals(30.0)[name]
 
 
 def test_elasticity_is_found_and_a_fixed_price_is_refused() -> None:
@@ -139,5 +176,5 @@ def test_linear_baseline_learns_by_gradient_descent(rows: pd.DataFrame) -> None:
 
 
 def test_text_can_be_left_out() -> None:
-    assert not [name for name in features.feature_names(False) if name.startswith("text_")]
+    assert not [name for name in features.feature_names(False) if name.startswith(("text_", "post_"))]
     assert len(features.feature_names(True)) > len(features.feature_names(False))
