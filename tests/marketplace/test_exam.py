@@ -115,7 +115,8 @@ def test_marks_by_hand(sale: Sale) -> None:
 def test_shuffled_texts_stay_in_their_sale_and_leave_all_else() -> None:
     rows = [("request", "q", sku, region, float(k), 5.0) for k, sku in enumerate("abcdef") for region in ("x", "y")]
     frame = pd.DataFrame(rows, columns=["row_kind", "campaign_id", "sku_id", "region_id", "text_count_7d", "views_7d"])
-    dealt = shuffle_text(frame, 1)
+    dealt = shuffle_text(frame.assign(post_count=frame.text_count_7d), 1)
+    assert (dealt.pop("post_count") == dealt.text_count_7d).all()
     by_sku = dealt.groupby("sku_id").text_count_7d.agg(["min", "max"])
     assert (by_sku["min"] == by_sku["max"]).all()
     assert sorted(by_sku["min"]) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
