@@ -23,6 +23,7 @@ LEAST_CELLS = 30  # sold-out cells from which k and phi can be learnt
 LEAST_SHARE = 0.1  # cells that ran out before teach no k: their own estimate is too rough
 PRIOR_CELLS = 20.0  # a class's k starts with as many cells of the whole
 MOST_SCATTER = 1e6
+UNSEEN = 3.0  # expected views of a page that nobody is said to have seen: more, and they were not recorded
 
 
 def views_as_purchases(sold: Floats, share: Floats, views: Floats, classes: Ints) -> tuple[Floats, Floats]:
@@ -35,17 +36,23 @@ def views_as_purchases(sold: Floats, share: Floats, views: Floats, classes: Ints
         classes: class of each cell, codes from 0; cells of a class have one k.
 
     Returns:
-        Two arrays of shape (cells,); zeros where fewer than `LEAST_CELLS` cells teach or no page was seen.
+        Two arrays of shape (cells,); zeros where fewer than `LEAST_CELLS` cells teach or no page was seen, and for a
+        cell whose page nobody saw where several should have: its views were not recorded.
     """
     nothing = np.zeros(len(sold)), np.zeros(len(sold))
     teaches = (share >= LEAST_SHARE) & (share < 1.0)
     if teaches.sum() < LEAST_CELLS or views[teaches].sum() == 0:
         return nothing
     lost = sold / share * (1.0 - share)
-    unit = _units_a_view(np.where(teaches, lost, 0.0), np.where(teaches, views, 0.0), classes)
-    expected = np.maximum(lost / unit, 1e-9)
-    scatter = _scatter(views[teaches], expected[teaches], sold[teaches])
-    return views / scatter, (1.0 - share) / (unit * scatter)
+    recorded = np.ones(len(sold), dtype=bool)
+    for _ in range(2):
+        used = teaches & recorded
+        unit = _units_a_view(np.where(used, lost, 0.0), np.where(used, views, 0.0), classes)
+        expected = np.maximum(lost / unit, 1e-9)
+        recorded = (views > 0) | (expected < UNSEEN)
+    used = teaches & recorded
+    scatter = _scatter(views[used], expected[used], sold[used])
+    return views / scatter, np.where(recorded, (1.0 - share) / (unit * scatter), 0.0)
 
 
 def _units_a_view(lost: Floats, views: Floats, classes: Ints) -> Floats:

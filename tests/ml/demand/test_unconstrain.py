@@ -141,6 +141,17 @@ def test_views_that_follow_nothing_count_for_little() -> None:
     assert joint < 1.02 * alone
 
 
+def test_pages_whose_views_were_not_recorded_are_told() -> None:
+    rng = np.random.default_rng(5)
+    made = _sold_out_cells(rng)
+    views = rng.poisson(0.7 * made["lost"]) * (np.arange(len(made["lost"])) % 2)
+    extra, within = views_as_purchases(made["sold"], made["share"], views.astype(float), np.zeros(len(views), np.int64))
+    lost = (made["sold"] + extra) / (made["share"] + within) * (1.0 - made["share"])
+    for recorded in (0, 1):
+        own = np.arange(len(views)) % 2 == recorded
+        assert lost[own].sum() == pytest.approx(made["lost"][own].sum(), rel=0.12)
+
+
 def test_views_need_cells_to_learn_from() -> None:
     made = {name: values[:20] for name, values in _sold_out_cells(np.random.default_rng(4)).items()}
     classes = np.zeros(20, dtype=np.int64)
