@@ -34,7 +34,10 @@ def build_session(name: str) -> SparkSession:
 
 
 def _submitted() -> set[str]:
-    """Settings that came with `spark-submit`."""
-    from pyspark import SparkConf
+    """Settings that came with `spark-submit`; they are in its JVM, which a plain `SparkConf()` does not ask."""
+    from pyspark import SparkConf, SparkContext
 
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # no JVM started this process
+        return set()
+    SparkContext._ensure_initialized()
     return {key for key, _ in SparkConf().getAll()}

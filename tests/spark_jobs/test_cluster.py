@@ -41,6 +41,7 @@ def environment() -> dict[str, str]:
     return {
         **os.environ,
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
+        "SPARK_SCALA_VERSION": "2.13",  # what `load-spark-env.sh` would say; the worker looks for build folders without
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "256m",
         "PYSPARK_PYTHON": sys.executable,
