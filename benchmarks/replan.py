@@ -31,13 +31,12 @@ from marketplace.marts import build_marts
 from marketplace.regimes import REGIMES
 from marketplace.shop import make_shop, play
 from marketplace.world import Size, generator
-from ml.allocation.ladder import lawful_ladder
-from ml.allocation.plan import Inputs, make_plan, plan_rows, with_experiment
+from ml.allocation.folder import inputs_from, past_demand, reference_prices
+from ml.allocation.plan import make_plan, plan_rows, with_experiment
 from ml.allocation.published import Published, read_published
 from ml.allocation.replan import Case, Options, Step, moved_units, replan
-from ml.allocation.store import past_lifts
 from ml.demand import level
-from ml.demand.unconstrain import CELL, sale_curves, unconstrain
+from ml.demand.unconstrain import sale_curves
 
 #: Minutes after the last offer's start at which a sale is re-planned, price changes at most, by name.
 EVERY_THREE = tuple(range(180, 1440, 180))
@@ -73,22 +72,16 @@ def plan_shop(size: Size, times: int, *, experiment: bool = True) -> Planned:
     shop = make_shop(played)
     sale = make_sale(played.world, played.sale, shop.request)
     request, frames = load_request(dict(shop.request)), build_marts(shop)
-    cells = frames["performance"].merge(frames["products"][["sku_id", "category"]], on="sku_id")
-    demand = unconstrain(cells, frames["hours"])[[*CELL, "demand"]]
-    learnt = frames["features"][frames["features"].row_kind == "campaign"].merge(demand, on=CELL)
-    asked = frames["features"][frames["features"].row_kind == "request"]
-    own = asked.groupby("sku_id")[["list_price", "lowest_price_30d"]].min()
-    prices = {str(sku): (float(row.iloc[0]), float(row.iloc[1])) for sku, row in own.iterrows()}
-    shipping = {str(r): float(c) for r, c in frames["regions"].set_index("region_id")["shipping_cost"].items()}
-    ladder = lawful_ladder(request, {sku: pair[1] for sku, pair in prices.items()})
-    inputs = Inputs(request, asked, past_lifts(learnt), ladder, shipping)
-    heads = level.fit(level.training_set(learnt, learnt["demand"].to_numpy(float)), with_text=True, seed=size.seed)
+    inputs = inputs_from(request, frames, past_demand(frames))
+    data = level.training_set(inputs.history, inputs.history["demand"].to_numpy(float))
+    heads = level.fit(data, with_text=True, seed=size.seed)
     made = make_plan(inputs, heads, size.seed)
     rows = plan_rows(inputs, with_experiment(made, request, size.seed) if experiment else made, None)
     plan = read_published("simulated", rows.assign(status="published"), inputs, heads, size.seed)
-    first = rows.iloc[:: len(inputs.regions)].merge(asked.groupby("sku_id")["category"].first().reset_index())
+    cells = frames["performance"].merge(frames["products"][["sku_id", "category"]], on="sku_id")
+    first = rows.iloc[:: len(inputs.regions)].merge(inputs.rows.groupby("sku_id")["category"].first().reset_index())
     curves = sale_curves(cells, frames["hours"], first, request.duration_hours)
-    chosen = read_plan(sale, rows, request, prices).chosen
+    chosen = read_plan(sale, rows, request, reference_prices(inputs.rows)).chosen
     arrivals = draw_arrivals(generator(size.seed, "re-plan played"), sale.largest_means(), times)
     return Planned(sale, plan, dict(heads.notes["correlation"]), curves, chosen, arrivals, size.seed)
 

@@ -19,13 +19,12 @@ from flashsale_plugins.dag_parts import (
     START,
     Pool,
     Tag,
-    decision_arguments,
+    decision_words,
     default_args,
 )
-from flashsale_plugins.operators import CommandOperator
+from flashsale_plugins.operators import CommandOperator, refresh_marts
 from flashsale_plugins.review import ReviewOperator
 
-decision = decision_arguments("answer.approval")
 PLAN = "{{ ti.xcom_pull(task_ids='answer.plan', map_indexes=ti.map_index)['plan_id'] }}"
 
 with DAG(
@@ -100,12 +99,7 @@ with DAG(
                 "decide",
                 "--plan-id",
                 PLAN,
-                "--decision",
-                "{{ 'approved' if " + decision["approved"] + " else 'rejected' }}",
-                "--by",
-                decision["by"],
-                "--reason",
-                decision["reason"],
+                *decision_words("answer.approval"),
             ],
         )
         publish = CommandOperator(
@@ -117,11 +111,5 @@ with DAG(
 
     answered = answer.expand(request_id=plan_requests(open_work.output))
 
-    refresh = CommandOperator(
-        task_id="refresh_marts",
-        pool=Pool.WAREHOUSE,
-        trigger_rule="none_failed",
-        command=["python", "-m", "flashsale", "warehouse", "refresh-decisions"],
-    )
     unconstrain >> open_work
-    score >> answered >> refresh
+    score >> answered >> refresh_marts()

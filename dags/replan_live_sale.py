@@ -15,8 +15,8 @@ from typing import Any
 from airflow.sdk import DAG, Param, task, task_group
 
 from flashsale_plugins.audit import AuditOperator
-from flashsale_plugins.dag_parts import REPLANS, START, Pool, Tag, default_args
-from flashsale_plugins.operators import CommandOperator
+from flashsale_plugins.dag_parts import REPLANS, START, Tag, default_args
+from flashsale_plugins.operators import CommandOperator, refresh_marts
 from flashsale_plugins.replan_asks import REPLAN_ASKED, replan_commands
 
 REPLAN = "{{ ti.xcom_pull(task_ids='carry_out.replan', map_indexes=ti.map_index)['replan_id'] }}"
@@ -64,10 +64,4 @@ with DAG(
         )
         replan >> audit >> apply
 
-    refresh = CommandOperator(
-        task_id="refresh_marts",
-        pool=Pool.WAREHOUSE,
-        trigger_rule="none_failed",
-        command=["python", "-m", "flashsale", "warehouse", "refresh-decisions"],
-    )
-    carry_out.expand(command=asked()) >> refresh
+    carry_out.expand(command=asked()) >> refresh_marts()

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, task, task_group
 
-from flashsale_plugins.dag_parts import REPLANS, START, Pool, Tag, decision_arguments, default_args
-from flashsale_plugins.operators import CommandOperator
+from flashsale_plugins.dag_parts import REPLANS, START, Tag, decision_words, default_args
+from flashsale_plugins.operators import CommandOperator, refresh_marts
 from flashsale_plugins.review import ReviewOperator
 
-decision = decision_arguments("answer.approval")
 SHOWN = "ti.xcom_pull(task_ids='answer.show', map_indexes=ti.map_index)"
 
 with DAG(
@@ -57,20 +56,9 @@ with DAG(
                 "replan-decide",
                 "--replan-id",
                 replan_id,
-                "--decision",
-                "{{ 'approved' if " + decision["approved"] + " else 'rejected' }}",
-                "--by",
-                decision["by"],
-                "--reason",
-                decision["reason"],
+                *decision_words("answer.approval"),
             ],
         )
         show >> approval >> record
 
-    refresh = CommandOperator(
-        task_id="refresh_marts",
-        pool=Pool.WAREHOUSE,
-        trigger_rule="none_failed",
-        command=["python", "-m", "flashsale", "warehouse", "refresh-decisions"],
-    )
-    answer.expand(replan_id=waiting(open_work.output)) >> refresh
+    answer.expand(replan_id=waiting(open_work.output)) >> refresh_marts()

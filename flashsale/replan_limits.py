@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flashsale.decision_tables import REPLANS
 from flashsale.lake import Lake
@@ -21,11 +23,12 @@ MARK = "-at-"  # between the plan and the clock in a re-plan's name
 STANDS = ("applied", "approved")  # what of earlier re-plans was carried out
 
 
-def earlier_replans(lake: Lake, plan_id: str) -> pa.Table:
-    """Rows of all re-plans of a plan."""
+def earlier_replans(lake: Lake, plan_id: str, before: datetime | None = None) -> pa.Table:
+    """Rows of all re-plans of a plan, or of those whose clock stood before a moment."""
     parts = [lake.read_one(manifest) for partition, manifest in sorted(lake.partitions(DATASET).items())
              if plan_of(partition) == plan_id]  # fmt: skip
-    return pa.concat_tables(parts) if parts else REPLANS.empty_table()
+    found = pa.concat_tables(parts) if parts else REPLANS.empty_table()
+    return found if before is None else found.filter(pc.less(found["as_of"], before))
 
 
 def plan_of(partition: str) -> str:

@@ -27,8 +27,6 @@ START_HOURS = np.array([0, 12, 4])
 PER_USER_LIMIT = 2
 FIRST_SALE_DAY = 14
 
-Offers = dict[str, np.ndarray]  # columns of one length
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -168,7 +166,9 @@ def _by_cell(lines: dict[str, np.ndarray], units: Ints, cells: int) -> Ints:
     return np.asarray(np.bincount(lines["cell"], units, cells).round(), dtype=np.int64)
 
 
-def _with_second_choices(world: World, k: int, offer: Offers, first: Offers, stock: Ints) -> Offers:
+def _with_second_choices(
+    world: World, k: int, offer: dict[str, np.ndarray], first: dict[str, np.ndarray], stock: Ints
+) -> dict[str, np.ndarray]:
     """Lines and the second tries of customers who found nothing: at once, at a rival of the category that has stock.
 
     What a second try takes may leave a later customer without his first choice, so customers come one by one.

@@ -9,8 +9,7 @@ from typing import Any
 
 from flashsale.settings import settings
 from ml.allocation import replan_cli
-
-DECISIONS = ("approved", "rejected")
+from ml.allocation.decision_arguments import add_decision
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,9 +39,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     change.set_defaults(func=_what_if)
     decide = commands.add_parser("decide", help="record a planner's decision")
     decide.add_argument("--plan-id", required=True)
-    decide.add_argument("--decision", required=True, choices=DECISIONS)
-    decide.add_argument("--by", required=True, help="who decides")
-    decide.add_argument("--reason", required=True, help="why")
+    add_decision(decide)
     decide.set_defaults(func=_decide)
     publish = commands.add_parser("publish", help="audit an approved plan and publish it")
     publish.add_argument("--plan-id", required=True)

@@ -45,9 +45,9 @@ def plan_folder(folder: Path, kinds: tuple[str, ...], seed: int) -> dict[str, An
         RuntimeError: where a plan broke its own limits.
     """
     request, frames = _request(folder), {name: read_panel(folder / f"{name}.parquet") for name in TABLES}
-    demand = _demand(frames)
+    demand = past_demand(frames)
     _write(demand, folder / "demand.parquet")
-    inputs = _inputs(request, frames, demand)
+    inputs = inputs_from(request, frames, demand)
     data = level.training_set(inputs.history, inputs.history["demand"].to_numpy(dtype=float))
     answer = {}
     for kind in kinds:
@@ -57,12 +57,14 @@ def plan_folder(folder: Path, kinds: tuple[str, ...], seed: int) -> dict[str, An
     return answer
 
 
-def _demand(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def past_demand(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Corrected demand of past offers (see `unconstrain`) from the tables `TABLES`."""
     cells = frames["performance"].merge(frames["products"][["sku_id", "category"]], on="sku_id")
     return unconstrain(cells, frames["hours"])
 
 
-def _inputs(request: SaleRequest, frames: dict[str, pd.DataFrame], demand: pd.DataFrame) -> Inputs:
+def inputs_from(request: SaleRequest, frames: dict[str, pd.DataFrame], demand: pd.DataFrame) -> Inputs:
+    """What a plan is made from; its `history` holds first choices as `demand`."""
     features = frames["features"]
     wanted = demand[CELL].assign(demand=first_choices(demand))
     past = features[features["row_kind"] == "campaign"].merge(wanted, on=CELL)
@@ -73,11 +75,15 @@ def _inputs(request: SaleRequest, frames: dict[str, pd.DataFrame], demand: pd.Da
     return Inputs(request, asked, past_lifts(past), lawful_ladder(request, lowest), shipping)
 
 
+def reference_prices(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """List price and lowest price of the look-back days by SKU, of a request's feature rows."""
+    own = rows.groupby("sku_id")[["list_price", "lowest_price_30d"]].min().fillna(float("inf"))
+    return {str(sku): (float(row.iloc[0]), float(row.iloc[1])) for sku, row in own.iterrows()}
+
+
 def _finish(path: Path, inputs: Inputs, planned: Planned) -> dict[str, Any]:
     rows = plan_rows(inputs, planned, None)
-    own = inputs.rows.groupby("sku_id")[["list_price", "lowest_price_30d"]].min()
-    prices = {str(sku): (float(row.iloc[0]), float(row.iloc[1])) for sku, row in own.fillna(float("inf")).iterrows()}
-    faults = audit_plan(rows, inputs.request, prices)
+    faults = audit_plan(rows, inputs.request, reference_prices(inputs.rows))
     if faults:
         raise RuntimeError("the planner broke its own limits: " + "; ".join(faults))
     _write(rows, path)

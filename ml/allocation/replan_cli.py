@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flashsale.settings import settings
-
-DECISIONS = ("approved", "rejected")
+from ml.allocation.decision_arguments import add_decision
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,9 +34,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     apply.set_defaults(func=_apply)
     decide = commands.add_parser("replan-decide", help="record a person's decision on what goes beyond the plan")
     decide.add_argument("--replan-id", required=True)
-    decide.add_argument("--decision", required=True, choices=DECISIONS)
-    decide.add_argument("--by", required=True, help="who decides")
-    decide.add_argument("--reason", required=True, help="why")
+    add_decision(decide)
     decide.set_defaults(func=_decide)
     show = commands.add_parser("replan-show", help="what of a re-plan waits for a person, in words")
     show.add_argument("--replan-id", required=True)

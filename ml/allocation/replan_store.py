@@ -100,9 +100,9 @@ def _not_silent(name: str) -> None:
                          field="orders")  # fmt: skip
 
 
-def _earlier(plan_id: str) -> pd.DataFrame:
-    """Rows of all re-plans of a plan."""
-    return tables.to_frame(earlier_replans(store.lake(), plan_id))
+def _earlier(plan_id: str, before: pd.Timestamp | None = None) -> pd.DataFrame:
+    """Rows of all re-plans of a plan, or of those before a clock."""
+    return tables.to_frame(earlier_replans(store.lake(), plan_id, before))
 
 
 def replan_name(plan_id: str, clock: pd.Timestamp) -> str:
@@ -240,8 +240,7 @@ def apply(replan_id: str) -> pd.DataFrame:
     rows = _newest(replan_id)
     plan = store.read_plan(str(rows["plan_id"].iloc[0]))
     request = store.stored_request(str(rows["request_id"].iloc[0]))
-    earlier = _earlier(str(plan["plan_id"].iloc[0]))
-    earlier = earlier[earlier["as_of"] < rows["as_of"].iloc[0]]
+    earlier = _earlier(str(plan["plan_id"].iloc[0]), rows["as_of"].iloc[0])
     faults = violations(rows, plan, earlier, request, store.reference_prices(request))
     if faults:
         raise InputError(f"re-plan {replan_id}", "; ".join(faults[:5]), "re-plan again")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ml.demand.curves import telling_purchases
+from ml.demand.curves import class_totals, telling_purchases
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -83,9 +83,7 @@ def _teaches(units: Floats, exposure: Floats, group: Ints) -> bool:
 
 def _sums(values: Floats, group: Ints) -> Floats:
     """Sum over each cell's group, shape as `values`."""
-    total = np.zeros((int(group.max()) + 1, values.shape[1]))
-    np.add.at(total, group, values)
-    return np.asarray(total[group], dtype=np.float64)
+    return np.asarray(class_totals(values, group, int(group.max()) + 1)[group], dtype=np.float64)
 
 
 def _inflow(share: float, sold: Floats, open_rate: Floats, shut_rate: Floats, group: Ints) -> Floats:

@@ -35,14 +35,21 @@ SPILL_ROUNDS = 3
 OUTPUT = [*CELL, "units", "demand", "demand_p10", "demand_p90", "method", "is_censored", "spilled_units"]
 
 
-def stockout_estimate(units: Floats | float, share: Floats | float) -> Floats:
+def stockout_estimate(
+    units: Floats | float, share: Floats | float, seen: Floats | float = 0.0, exposure: Floats | float = 0.0
+) -> Floats:
     """(C - 1) / F: mean demand of Poisson arrivals when the C-th used up the stock at demand share F.
+
+    With a second witness of what came afterwards, what was lost is judged by both: (C - 1) + rate x (1 - F), where rate
+    is (C - 1 + `seen`) / (F + `exposure`).
 
     Args:
         units: C, units sold until the stock-out, at least 2.
         share: F in (0, 1], expected share of the sale's demand until then.
+        seen, exposure: purchases and demand share that the witness is worth (`ml.demand.sold_out_views`).
     """
-    return np.asarray((np.asarray(units, dtype=np.float64) - 1.0) / np.asarray(share), dtype=np.float64)
+    sold, until = np.asarray(units, dtype=np.float64) - 1.0, np.asarray(share, dtype=np.float64)
+    return np.asarray(sold + (sold + seen) / (until + exposure) * (1.0 - until), dtype=np.float64)
 
 
 def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True) -> pd.DataFrame:
@@ -160,20 +167,19 @@ def _estimates(frame: pd.DataFrame, share: Floats, own: Floats, views: Floats | 
     learnt = censored & (units >= (2 if counts else 1e-9)) & (share >= LEAST_SHARE)
     safe = np.where(learnt, share, 1.0)
     sold = np.maximum(units * own - 1.0, 1.0) if counts else units
-    purchases, within = sold.copy(), safe.copy()
+    seen, exposure = np.zeros(len(frame)), np.zeros(len(frame))
     if views is not None:
         classes = _labels(frame, ("category",))[learnt]
-        extra = views_as_purchases(sold[learnt], share[learnt], views[learnt], classes)
-        purchases[learnt] += extra[0]
-        within[learnt] += extra[1]
+        seen[learnt], exposure[learnt] = views_as_purchases(sold[learnt], share[learnt], views[learnt], classes)
     spilled = units * (1.0 - own)
-    wanted = np.maximum(sold + purchases / within * (1.0 - safe), units * own)
+    wanted = np.maximum(stockout_estimate(sold + 1.0, safe, seen, exposure), units * own)
     demand = np.where(learnt, wanted + spilled, units)  # what was sold was wanted, if as a second choice
     # What came after the stock-out is negative binomial: a Poisson count whose rate was learnt from these purchases.
+    within = safe + exposure
     rate = np.clip(within / (within + 1.0 - safe), 1e-6, 1.0 - 1e-9)
-    tail = [nbinom.ppf(q, np.maximum(purchases, 1.0), rate) for q in (0.1, 0.9)]
+    tail = [nbinom.ppf(q, np.maximum(sold + seen, 1.0), rate) for q in (0.1, 0.9)]
     low, high = (np.where(learnt, units + t, units) for t in tail)
-    method = np.where(learnt, np.where(within > safe, VIEWS, CURVE), np.where(censored, NOTHING, OBSERVED))
+    method = np.where(learnt, np.where(exposure > 0, VIEWS, CURVE), np.where(censored, NOTHING, OBSERVED))
     table = frame[CELL].assign(
         units=units, demand=demand, demand_p10=np.minimum(low, demand), demand_p90=np.maximum(high, demand),
         method=method, is_censored=censored, spilled_units=spilled,

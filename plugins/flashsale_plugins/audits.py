@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flashsale.lake import Lake
+    from flashsale.request import SaleRequest
+
 
 def features_table(*, published: bool) -> pa.Table:
     """`feat_demand` of the published snapshot, or of the build that is about to be published."""
@@ -36,14 +39,12 @@ def audit_plan(plan_id: str) -> dict[str, Any]:
     from flashsale.lake import Lake
     from flashsale.plan_limits import plan_limits
     from flashsale.reference_prices import reference_prices
-    from flashsale.request import load_request
     from flashsale.settings import settings
     from flashsale_plugins.suites import PLAN_LIMITS, RECOMMENDATIONS
 
     lake = Lake(settings().lake_uri)
     rows = lake.read("decisions/allocation_recommendations", [f"plan_id={plan_id}"])
-    request_id = rows["request_id"][0].as_py()
-    request = load_request(lake.read("raw/sale_requests", [f"request_id={request_id}"])["request_json"][0].as_py())
+    request = _request_of(lake, rows)
     checked = _audit("recommendations", rows, RECOMMENDATIONS)
     limits = plan_limits(rows, request, reference_prices(request))
     return checked | _audit("plan_limits", limits, PLAN_LIMITS) | {"plan_id": plan_id}
@@ -51,25 +52,29 @@ def audit_plan(plan_id: str) -> dict[str, Any]:
 
 def audit_replan(replan_id: str) -> dict[str, Any]:
     """Run the re-plan suites over one re-plan; raises InputError with the failed expectations."""
-    import pyarrow.compute as pc
-
     from flashsale.lake import Lake
     from flashsale.reference_prices import reference_prices
     from flashsale.replan_limits import earlier_replans, replan_limits
-    from flashsale.request import load_request
     from flashsale.settings import settings
     from flashsale_plugins.suites import PLAN_LIMITS, REPLANS
 
     lake = Lake(settings().lake_uri)
     rows = lake.read("decisions/replans", [f"replan_id={replan_id}"])
-    plan_id, request_id = (rows[name][0].as_py() for name in ("plan_id", "request_id"))
+    plan_id = rows["plan_id"][0].as_py()
     plan = lake.read("decisions/allocation_recommendations", [f"plan_id={plan_id}"])
-    request = load_request(lake.read("raw/sale_requests", [f"request_id={request_id}"])["request_json"][0].as_py())
-    earlier = earlier_replans(lake, plan_id)
-    earlier = earlier.filter(pc.less(earlier["as_of"], rows["as_of"][0]))
+    request = _request_of(lake, rows)
+    earlier = earlier_replans(lake, plan_id, rows["as_of"][0].as_py())
     checked = _audit("replans", rows, REPLANS)
     limits = replan_limits(rows, plan, earlier, request, reference_prices(request))
     return checked | _audit("replan_limits", limits, PLAN_LIMITS) | {"replan_id": replan_id}
+
+
+def _request_of(lake: Lake, rows: pa.Table) -> SaleRequest:
+    """The stored request that a plan's or a re-plan's rows answer."""
+    from flashsale.request import load_request
+
+    partition = f"request_id={rows['request_id'][0].as_py()}"
+    return load_request(lake.read("raw/sale_requests", [partition])["request_json"][0].as_py())
 
 
 def _audit(name: str, table: pa.Table, suite: list[dict[str, Any]]) -> dict[str, Any]:

@@ -69,6 +69,13 @@ def at(dag_id: str, cron: str) -> CronTriggerTimetable | None:
 APPROVE, REJECT = "Approve", "Reject"
 
 
+def decision_words(review_task: str) -> list[str]:
+    """Arguments of a command that records what a review task of the same run was answered (templated)."""
+    answer = decision_arguments(review_task)
+    choice = "{{ 'approved' if " + answer["approved"] + " else 'rejected' }}"
+    return ["--decision", choice, "--by", answer["by"], "--reason", answer["reason"]]
+
+
 def decision_arguments(review_task: str) -> dict[str, str]:
     """Templates for the choice, the reviewer, the reason and the override of a review task in the same run (and map
     index).

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from flashsale.pools import Pool
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -132,3 +134,13 @@ def configured_source() -> Any:
             "source", "no source is configured", "set FLASHSALE_SOURCE or the connection flashsale_source"
         ) from error
     return open_source(connection.get_uri(), token=connection.password)
+
+
+def refresh_marts() -> CommandOperator:
+    """The last task of a DAG that writes decisions: their marts are built and published again."""
+    return CommandOperator(
+        task_id="refresh_marts",
+        pool=Pool.WAREHOUSE,
+        trigger_rule="none_failed",
+        command=["python", "-m", "flashsale", "warehouse", "refresh-decisions"],
+    )

@@ -22,21 +22,8 @@ from marketplace.exam.oracle import best_plan, units_for
 from marketplace.exam.report import summarise
 from marketplace.exam.rules import within_limits
 from marketplace.exam.sitting import PLANNERS, shuffle_text
-from marketplace.exam.table import Sale, make_sale
-from marketplace.future import next_sale, request
-from marketplace.sales import run_sales, schedule
-from marketplace.world import Size, build_world
+from marketplace.exam.table import Sale
 from tests.conftest import ROOT
-
-TINY = Size(seed=3, skus=4, regions=2, sales=6, days=60)
-
-
-@pytest.fixture(scope="module")
-def sale() -> Sale:
-    world = build_world(TINY)
-    cells, _ = run_sales(world, schedule(world))
-    asked = next_sale(world, cells)
-    return make_sale(world, asked, request(world, asked))
 
 
 def test_customers_are_poisson_and_more_come_to_a_better_offer() -> None:

@@ -8,20 +8,7 @@ import pytest
 from marketplace.exam.arrivals import Arrivals, draw_arrivals
 from marketplace.exam.judge import Plan, judge
 from marketplace.exam.running import Change, run_sale
-from marketplace.exam.table import Sale, make_sale
-from marketplace.future import next_sale, request
-from marketplace.sales import run_sales, schedule
-from marketplace.world import Size, build_world
-
-TINY = Size(seed=3, skus=4, regions=2, sales=6, days=60)
-
-
-@pytest.fixture(scope="module")
-def sale() -> Sale:
-    world = build_world(TINY)
-    cells, _ = run_sales(world, schedule(world))
-    asked = next_sale(world, cells)
-    return make_sale(world, asked, request(world, asked))
+from marketplace.exam.table import Sale
 
 
 @pytest.fixture(scope="module")

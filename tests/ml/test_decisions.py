@@ -2,82 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
-import duckdb
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from flashsale.decision_tables import ALLOCATION_RECOMMENDATIONS, CAMPAIGN_SCORES, UNCONSTRAINED_DEMAND
 from flashsale.lake import Lake
 from flashsale.settings import settings
-from flashsale.tables import SALE_REQUESTS
-from marketplace.world import Size
 from ml.__main__ import main
-from tests.ml.conftest import ShopFrames, build_frames
-
-
-def _publish_snapshot(frames: ShopFrames) -> None:
-    """The tables that the commands read, in a DuckDB file where the platform publishes its snapshot."""
-    days = frames.daily.assign(
-        ordered_at=pd.to_datetime(frames.daily.sales_date, utc=True), unit_price=frames.daily.list_price
-    )
-    offers = frames.performance.assign(
-        ordered_at=frames.performance.starts_at, unit_price=frames.performance.offer_price
-    )
-    columns = ["ordered_at", "sku_id", "unit_price"]
-    tables = {
-        "fct_sale_performance": frames.performance,
-        "fct_sale_hours": frames.hours,
-        "fct_daily_sales": frames.daily,
-        "fct_text_signals": frames.signals.assign(model_version="labels"),
-        "feat_demand": frames.features,
-        "dim_products": frames.products,
-        "dim_regions": frames.regions,
-        "fct_orders": pd.concat([days[columns], offers[columns]]),
-    }
-    settings().snapshot.parent.mkdir(parents=True)
-    with duckdb.connect(str(settings().snapshot)) as db:
-        db.execute("create schema marts")
-        for name, frame in tables.items():
-            db.register("frame", pa.Table.from_pandas(frame, preserve_index=False))
-            db.execute(f"create table marts.{name} as select * from frame")
-
-
-def _store_request(request: Any) -> None:
-    rows = [
-        {
-            "request_id": request.request_id,
-            "sku_id": s.sku_id,
-            "region_id": r.region_id,
-            "starts_at": request.start_slots[0],
-            "duration_hours": request.duration_hours,
-            "as_of": request.as_of,
-            "unit_cost": s.unit_cost,
-            "request_json": request.canonical_json(),
-        }
-        for s in request.skus
-        for r in request.regions
-    ]
-    table = pa.Table.from_pylist(rows, SALE_REQUESTS)
-    Lake(settings().lake_uri).write("raw/sale_requests", f"request_id={request.request_id}", table)
-
-
-@pytest.fixture()
-def platform(home: Path) -> ShopFrames:
-    frames = build_frames(Size(seed=4, skus=10, regions=3, sales=14, days=100))
-    _publish_snapshot(frames)
-    _store_request(frames.request)
-    return frames
-
-
-def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    assert main(arguments) == 0, capsys.readouterr().err
-    answer: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    return answer
+from tests.ml.conftest import ShopFrames, run_command, store_request
 
 
 def _check_served(uri: str, platform: ShopFrames) -> None:
@@ -98,23 +30,23 @@ def _check_served(uri: str, platform: ShopFrames) -> None:
 def test_from_past_sales_to_a_published_plan(platform: ShopFrames, capsys: pytest.CaptureFixture[str]) -> None:
     lake, request_id = Lake(settings().lake_uri), platform.request.request_id
 
-    first = _run(capsys, "demand", "unconstrain")
+    first = run_command(capsys, "demand", "unconstrain")
     assert first["cells"] == len(platform.performance)
     assert first["demand"] > first["units"]
     assert lake.read("decisions/unconstrained_demand").schema.equals(UNCONSTRAINED_DEMAND)
-    assert not _run(capsys, "demand", "unconstrain")["changed"]
+    assert not run_command(capsys, "demand", "unconstrain")["changed"]
 
-    todo = _run(capsys, "scoring", "pending")
+    todo = run_command(capsys, "scoring", "pending")
     assert todo["campaigns"] == 14
     assert todo["requests"] == [request_id]
-    assert _run(capsys, "scoring", "score", "--campaigns", todo["batches"][0])["campaigns"] == 14
-    assert _run(capsys, "scoring", "pending")["batches"] == []
-    assert len(_run(capsys, "scoring", "pending", "--all")["batches"]) == 1
+    assert run_command(capsys, "scoring", "score", "--campaigns", todo["batches"][0])["campaigns"] == 14
+    assert run_command(capsys, "scoring", "pending")["batches"] == []
+    assert len(run_command(capsys, "scoring", "pending", "--all")["batches"]) == 1
     scores = lake.read("decisions/campaign_scores")
     assert scores.schema.equals(CAMPAIGN_SCORES)
     assert set(scores["level"].to_pylist()) == {"cell", "sku", "campaign"}
 
-    trained = _run(capsys, "demand", "train", "--register")
+    trained = run_command(capsys, "demand", "train", "--register")
     assert trained["metrics"]["wape_model"] < trained["metrics"]["wape_linear"]
     assert not trained["gate"]["passed"]  # fourteen sales are too few for intervals that hold
     promote = [
@@ -129,16 +61,16 @@ def test_from_past_sales_to_a_published_plan(platform: ShopFrames, capsys: pytes
     ]
     assert main(promote) == 2
     assert trained["gate"]["reasons"][0] in capsys.readouterr().err
-    _run(capsys, *promote, "--override")
+    run_command(capsys, *promote, "--override")
 
-    plan = _run(capsys, "allocation", "plan", "--request-id", request_id)
+    plan = run_command(capsys, "allocation", "plan", "--request-id", request_id)
     assert plan["gap"] < 0.01
     assert plan["text_worth_low"] <= plan["text_worth"] <= plan["text_worth_high"]
     rows = lake.read("decisions/allocation_recommendations", [f"plan_id={plan['plan_id']}"])
     assert rows.schema.equals(ALLOCATION_RECOMMENDATIONS)
     assert set(rows["model_version"].to_pylist()) == {"flashsale-demand-v1"}
     assert set(rows["status"].to_pylist()) == {"proposed"}
-    assert _run(capsys, "allocation", "plan", "--request-id", request_id) == plan  # same data, same plan
+    assert run_command(capsys, "allocation", "plan", "--request-id", request_id) == plan  # same data, same plan
 
     name = plan["plan_id"]
     assert main(["allocation", "publish", "--plan-id", name]) == 2
@@ -156,22 +88,22 @@ def test_from_past_sales_to_a_published_plan(platform: ShopFrames, capsys: pytes
         "--reason",
         "fits",
     ]
-    assert _run(capsys, *decision)["status"] == "approved"
-    assert _run(capsys, "allocation", "publish", "--plan-id", name)["published"]
-    assert _run(capsys, "allocation", "publish", "--plan-id", name)["published"]  # safe to run twice
-    assert _run(capsys, "allocation", "plan", "--request-id", request_id)["status"] == "published"
+    assert run_command(capsys, *decision)["status"] == "approved"
+    assert run_command(capsys, "allocation", "publish", "--plan-id", name)["published"]
+    assert run_command(capsys, "allocation", "publish", "--plan-id", name)["published"]  # safe to run twice
+    assert run_command(capsys, "allocation", "plan", "--request-id", request_id)["status"] == "published"
     assert (
         main(["allocation", "decide", "--plan-id", name, "--decision", "rejected", "--by", "p", "--reason", "no"]) == 2
     )
-    assert _run(capsys, "scoring", "pending")["requests"] == []
-    assert _run(capsys, "scoring", "pending", "--request-id", request_id)["requests"] == [request_id]
+    assert run_command(capsys, "scoring", "pending")["requests"] == []
+    assert run_command(capsys, "scoring", "pending", "--request-id", request_id)["requests"] == [request_id]
 
 
 def test_a_rejected_plan_is_kept_and_not_published(platform: ShopFrames, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = _run(capsys, "allocation", "plan", "--request-id", platform.request.request_id, "--without-text")
+    plan = run_command(capsys, "allocation", "plan", "--request-id", platform.request.request_id, "--without-text")
     assert "-plain-" in plan["plan_id"]
     name = plan["plan_id"]
-    _run(
+    run_command(
         capsys,
         "allocation",
         "decide",
@@ -184,7 +116,7 @@ def test_a_rejected_plan_is_kept_and_not_published(platform: ShopFrames, capsys:
         "--reason",
         "late",
     )
-    answer = _run(capsys, "allocation", "publish", "--plan-id", name)
+    answer = run_command(capsys, "allocation", "publish", "--plan-id", name)
     assert (answer["status"], answer["published"]) == ("rejected", False)
     rows = Lake(settings().lake_uri).read("decisions/allocation_recommendations")
     assert set(rows["reason"].to_pylist()) == {"late"}
@@ -195,7 +127,7 @@ def test_wrong_requests_end_in_clear_errors(platform: ShopFrames, capsys: pytest
     stranger = asked.skus[0].model_copy(update={"sku_id": "sku-999"})
     dear = asked.skus[0].model_copy(update={"prices": [asked.skus[0].unit_cost * 100]})
     for sku, words in ((stranger, "sku-999"), (dear, "every price lies above")):
-        _store_request(asked.model_copy(update={"skus": [sku, *asked.skus[1:]]}))
+        store_request(asked.model_copy(update={"skus": [sku, *asked.skus[1:]]}))
         assert main(["allocation", "plan", "--request-id", asked.request_id]) == 2
         assert words in capsys.readouterr().err
     assert main(["scoring", "score", "--campaigns", "c999"]) == 2

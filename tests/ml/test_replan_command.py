@@ -18,21 +18,11 @@ from flashsale.lake import Lake
 from flashsale.live_tables import ALERTS, ALERTS_SET, MINUTES, MINUTES_SET, partition_of
 from flashsale.settings import settings
 from flashsale_plugins.audits import audit_replan
-from marketplace.world import Size
 from ml.__main__ import main
 from ml.allocation import store
-from tests.ml.conftest import ShopFrames, build_frames
-from tests.ml.test_decisions import _publish_snapshot, _run, _store_request
+from tests.ml.conftest import ShopFrames, run_command
 
 ALLOCATION = ("allocation",)
-
-
-@pytest.fixture()
-def platform(home: Path) -> ShopFrames:
-    frames = build_frames(Size(seed=4, skus=10, regions=3, sales=14, days=100))
-    _publish_snapshot(frames)
-    _store_request(frames.request)
-    return frames
 
 
 def _lake() -> Lake:
@@ -41,10 +31,10 @@ def _lake() -> Lake:
 
 def _published(capsys: pytest.CaptureFixture[str], shop: ShopFrames) -> pd.DataFrame:
     """The plan's rows, published."""
-    name = _run(capsys, *ALLOCATION, "plan", "--request-id", shop.request.request_id)["plan_id"]
+    name = run_command(capsys, *ALLOCATION, "plan", "--request-id", shop.request.request_id)["plan_id"]
     words = ["--decision", "approved", "--by", "planner", "--reason", "fits"]
-    _run(capsys, *ALLOCATION, "decide", "--plan-id", name, *words)
-    _run(capsys, *ALLOCATION, "publish", "--plan-id", name)
+    run_command(capsys, *ALLOCATION, "decide", "--plan-id", name, *words)
+    run_command(capsys, *ALLOCATION, "publish", "--plan-id", name)
     return store.read_plan(name)
 
 
@@ -91,7 +81,7 @@ def test_from_a_published_plan_to_a_decision(
     regions = [region.region_id for region in platform.request.regions]
     pace = dict(zip(regions, [3.0, 0.2, 1.0], strict=True))
     _write_minutes(rows, 5, pace)
-    answer = _run(capsys, *ALLOCATION, "replan", "--plan-id", name)
+    answer = run_command(capsys, *ALLOCATION, "replan", "--plan-id", name)
     assert answer["written"] and answer["gain"] > 0
     assert answer["units_moved"] + answer["price_changes"] > 0 and answer["price_changes"] <= 2
     table = _lake().read("decisions/replans", [f"replan_id={answer['replan_id']}"])
@@ -99,7 +89,7 @@ def test_from_a_published_plan_to_a_decision(
         rows["starts_at"].max() + pd.Timedelta(hours=5)
     )
     assert set(table["status"].to_pylist()) <= {"proposed", "unchanged"}
-    assert _run(capsys, *ALLOCATION, "replan", "--plan-id", name) == answer  # the same minute, the same re-plan
+    assert run_command(capsys, *ALLOCATION, "replan", "--plan-id", name) == answer  # the same minute, the same re-plan
     assert _lake().read("decisions/replans").equals(table)
     audited = audit_replan(answer["replan_id"])
     assert audited["suite"] == "replan_limits"
@@ -110,25 +100,25 @@ def test_from_a_published_plan_to_a_decision(
     (folder / "inputs").symlink_to(store.kept_folder(name))
     pq.write_table(_lake().read(store.DATASET, [f"plan_id={name}"]), folder / "plan.parquet")
     pq.write_table(_lake().read(MINUTES_SET, [partition_of(name)]), folder / "minutes.parquet")
-    alone = _run(capsys, *ALLOCATION, "replan", "--in", str(folder))
+    alone = run_command(capsys, *ALLOCATION, "replan", "--in", str(folder))
     assert alone["gain"] == answer["gain"] and pq.read_table(folder / "replan.parquet").equals(table)
 
-    applied = _run(capsys, *ALLOCATION, "replan-apply", "--replan-id", answer["replan_id"])
+    applied = run_command(capsys, *ALLOCATION, "replan-apply", "--replan-id", answer["replan_id"])
     changed = sum(
         c != "none" and w for c, w in zip(table["change"].to_pylist(), table["within_limits"].to_pylist(), strict=True)
     )
     assert applied["applied"] == changed > 0
-    assert _run(capsys, *ALLOCATION, "replan-apply", "--replan-id", answer["replan_id"])["applied"] == changed
-    assert not _run(capsys, *ALLOCATION, "replan", "--plan-id", name)["written"]  # what was applied stands
+    assert run_command(capsys, *ALLOCATION, "replan-apply", "--replan-id", answer["replan_id"])["applied"] == changed
+    assert not run_command(capsys, *ALLOCATION, "replan", "--plan-id", name)["written"]  # what was applied stands
 
     _write_minutes(rows, 8, pace)
-    later = _run(capsys, *ALLOCATION, "replan", "--plan-id", name)
+    later = run_command(capsys, *ALLOCATION, "replan", "--plan-id", name)
     assert later["price_changes_before"] == answer["price_changes"]
     assert later["price_changes"] + later["price_changes_before"] <= 2
     audit_replan(later["replan_id"])
     decided = ["--decision", "approved", "--by", "planner", "--reason", "worth it"]
     assert "re-planned at" in _refused(capsys, "replan-decide", "--replan-id", answer["replan_id"], *decided)
-    waiting = _run(capsys, *ALLOCATION, "replan-open")["replans"]
+    waiting = run_command(capsys, *ALLOCATION, "replan-open")["replans"]
     assert waiting == ([later["replan_id"]] if later["waits_for_a_person"] else [])
     if later["waits_for_a_person"]:
         assert "needs a person" in _refused(
@@ -143,10 +133,10 @@ def test_from_a_published_plan_to_a_decision(
             "--reason",
             "x",
         )
-        _run(capsys, *ALLOCATION, "replan-decide", "--replan-id", later["replan_id"], *decided)
+        run_command(capsys, *ALLOCATION, "replan-decide", "--replan-id", later["replan_id"], *decided)
         own = _lake().read("decisions/replans", [f"replan_id={later['replan_id']}"]).to_pandas()
         assert set(own.loc[~own["within_limits"], "status"]) == {"approved"}
-        assert _run(capsys, *ALLOCATION, "replan-open")["replans"] == []
+        assert run_command(capsys, *ALLOCATION, "replan-open")["replans"] == []
 
 
 def test_what_cannot_be_re_planned_is_named_and_nothing_is_written(
@@ -155,7 +145,7 @@ def test_what_cannot_be_re_planned_is_named_and_nothing_is_written(
     tmp_path: Path,
 ) -> None:
     assert "'plan_id'" in _refused(capsys, "replan", "--plan-id", "nobody")
-    name = _run(capsys, *ALLOCATION, "plan", "--request-id", platform.request.request_id)["plan_id"]
+    name = run_command(capsys, *ALLOCATION, "plan", "--request-id", platform.request.request_id)["plan_id"]
     pace = {region.region_id: 1.0 for region in platform.request.regions}
     rows = store.read_plan(name)
     assert "the watch has written none" in _refused(capsys, "replan", "--plan-id", name)
@@ -194,7 +184,7 @@ def test_the_gate_stops_a_re_plan_that_breaks_a_limit(platform: ShopFrames, caps
     rows = _published(capsys, platform)
     name = str(rows["plan_id"].iloc[0])
     _write_minutes(rows, 5, {region.region_id: 1.0 for region in platform.request.regions})
-    answer = _run(capsys, *ALLOCATION, "replan", "--plan-id", name)
+    answer = run_command(capsys, *ALLOCATION, "replan", "--plan-id", name)
     table = _lake().read("decisions/replans", [f"replan_id={answer['replan_id']}"])
     more = pa.array([units + 1 for units in table["units_after"].to_pylist()], pa.int64())
     at = REPLANS.get_field_index("units_after")

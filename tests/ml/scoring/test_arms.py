@@ -17,8 +17,7 @@ from flashsale.settings import settings
 from marketplace.world import Size
 from ml.__main__ import main
 from ml.scoring.arms import drawn_skus, estimate
-from tests.ml.conftest import build_frames
-from tests.ml.test_decisions import _publish_snapshot
+from tests.ml.conftest import build_frames, publish_snapshot
 
 GAP = 0.1
 
@@ -118,7 +117,7 @@ def test_the_command_says_when_there_is_nothing_yet(home: Path, capsys: pytest.C
 def test_the_command_reads_published_plans_and_scored_sales(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Plans that drew the prices of six past sales, SKU by SKU in turn to the lower and the higher price."""
     frames = build_frames(Size(seed=4, skus=10, regions=3, sales=14, days=100))
-    _publish_snapshot(frames)
+    publish_snapshot(frames)
     names = sorted(set(frames.performance.campaign_id))[6:12]
     assert main(["scoring", "score", "--campaigns", ",".join(names)]) == 0
     lake, drawn = Lake(settings().lake_uri), 0
