@@ -18,11 +18,13 @@ _BUCKET_BATCHES = 40
 Tensors = dict[str, torch.Tensor]
 
 
-def batches(rows: Sequence[Encoded], batch_tokens: int, rng: random.Random | None) -> Iterator[list[Encoded]]:
+def batches(
+    rows: Sequence[Encoded], batch_tokens: int, rng: random.Random | None, *, grain: int = 1
+) -> Iterator[list[Encoded]]:
     """Yield batches of similar lengths, each at most `batch_tokens` pieces with padding counted.
 
     With `rng` rows are shuffled, sorted by length within chunks, and the batches shuffled again; without,
-    rows go by length.
+    rows go by length. Rows count as long as the next multiple of `grain`.
     """
     order = list(range(len(rows)))
     if rng is None:
@@ -36,7 +38,8 @@ def batches(rows: Sequence[Encoded], batch_tokens: int, rng: random.Random | Non
     for chunk in chunks:
         current: list[Encoded] = []
         for index in sorted(chunk, key=lambda i: (len(rows[i].ids), i)):
-            if current and (len(current) + 1) * len(rows[index].ids) > batch_tokens:
+            width = -(-len(rows[index].ids) // grain) * grain
+            if current and (len(current) + 1) * width > batch_tokens:
                 made.append(current)
                 current = []
             current.append(rows[index])

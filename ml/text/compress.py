@@ -29,7 +29,7 @@ def measure(folder: Path, texts: Sequence[str]) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
 
     def take(name: str, given: torch.Tensor) -> None:
-        top = given.abs().amax(0)
+        top = given.abs().amax(0).cpu()
         found[name] = torch.maximum(found[name], top) if name in found else top
 
     reader = scorer.Scorer(folder, precision="fp32")

@@ -85,6 +85,7 @@ class TrainConfig(_Part):
     checkpoint_every: int = Field(default=0, ge=0)
     precision: Literal["auto", "bf16", "fp32"]
     compile: bool = False
+    graphs: bool = True
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:

@@ -50,9 +50,9 @@ def student(teacher: TextNetwork, layers: Sequence[int]) -> TextNetwork:
     return found
 
 
-def load_teacher(name: str) -> TextNetwork:
-    """The network of a registered version, a name or a folder."""
+def load_teacher(name: str, device: torch.device) -> TextNetwork:
+    """The network of a registered version, a name or a folder, on the device where it is to be asked."""
     from ml.text.score import locate
 
     folder: Path = locate(name)[0]
-    return model.load(folder)
+    return model.load(folder).to(device)

@@ -73,9 +73,10 @@ def encode(
     table = bert.embeddings
     places = table.position_embeddings.weight[:width] + table.token_type_embeddings.weight[0]
     words = F.embedding(ids, table.word_embeddings.weight) + places
-    states = _normed(words.view(rows * width, size), table.LayerNorm, epsilon)
+    states = normed(words.view(rows * width, size), table.LayerNorm, epsilon)
     states = F.dropout(states, chance, table.training).to(dtype)
-    seen = None if bool(mask.all()) else mask.bool()
+    # a CPU looks whether anything is padded; a GPU would have to wait for the answer
+    seen = None if mask.device.type == "cpu" and bool(mask.all()) else mask.bool()
     if seen is not None and prefix is not None:
         seen = F.pad(seen, (prefix.shape[3], 0), value=True)
     for depth, layer in enumerate(bert.encoder.layer):
@@ -87,11 +88,11 @@ def encode(
             key, value = torch.cat([first[0], key], 2), torch.cat([first[1], value], 2)
         joined = attend(query, key, value, seen).transpose(1, 2).reshape(rows * width, size)
         out = _product(attention.output.dense, joined)
-        middle = _normed(dropped_and_added(out, states, drop), attention.output.LayerNorm, epsilon)
+        middle = normed(dropped_and_added(out, states, drop), attention.output.LayerNorm, epsilon)
         down = _product(layer.output.dense, F.gelu(_product(layer.intermediate.dense, middle)))
         if beside:
             down = down + beside[depth](middle)
-        states = _normed(dropped_and_added(down, middle, drop), layer.output.LayerNorm, epsilon)
+        states = normed(dropped_and_added(down, middle, drop), layer.output.LayerNorm, epsilon)
     return states.view(rows, width, size)
 
 
@@ -101,7 +102,7 @@ def prefix_of_words(bert: BertModel, ids: torch.Tensor) -> torch.Tensor:
     heads, epsilon = bert.config.num_attention_heads, bert.config.layer_norm_eps
     with torch.no_grad():
         table = bert.embeddings
-        states = _normed(F.embedding(ids, table.word_embeddings.weight), table.LayerNorm, epsilon)
+        states = normed(F.embedding(ids, table.word_embeddings.weight), table.LayerNorm, epsilon)
         for layer in bert.encoder.layer:
             attention = layer.attention.self
             parts = [_product(part, states) for part in (attention.key, attention.value)]
@@ -156,5 +157,9 @@ def _narrow(parts: Sequence[nn.Module], dtype: torch.dtype) -> tuple[torch.Tenso
     return weight, bias
 
 
-def _normed(states: torch.Tensor, norm: nn.Module, epsilon: float) -> torch.Tensor:
-    return F.layer_norm(states, (states.shape[-1],), norm.weight, norm.bias, epsilon)
+def normed(states: torch.Tensor, norm: nn.Module, epsilon: float) -> torch.Tensor:
+    """Layer normalisation in the states' type; a CPU takes parameters of another type as they are, a GPU does not."""
+    weight, bias = norm.weight, norm.bias
+    if states.device.type != "cpu":
+        weight, bias = weight.to(states.dtype), bias.to(states.dtype)
+    return F.layer_norm(states, (states.shape[-1],), weight, bias, epsilon)

@@ -112,11 +112,12 @@ def losses(
     `intent_weight` (1,) is the weight of the rare intent 1; what is labelled `IGNORED` does not count.
     """
     sentiment, intent, tags = (found.float() for found in outputs)
-    goals = tensors["intent"].float()
+    counted, goals = labelled(tensors), tensors["intent"].clamp(min=0).float()
     return (
         F.cross_entropy(sentiment, tensors["sentiment"], class_weights, ignore_index=IGNORED, reduction="sum")
         / totals["sentiment"],
-        F.binary_cross_entropy_with_logits(intent, goals, pos_weight=intent_weight, reduction="sum") / totals["intent"],
+        F.binary_cross_entropy_with_logits(intent, goals, counted, pos_weight=intent_weight, reduction="sum")
+        / totals["intent"],
         F.cross_entropy(tags.flatten(0, 1), tensors["tags"].flatten(), ignore_index=IGNORED, reduction="sum")
         / totals["tags"],
     )
@@ -131,19 +132,25 @@ def taught_losses(
     """Distances to a teacher's softened answers, times the square of the temperature (Hinton et al. 2015)."""
     sentiment, intent, tags = (found.float() / temperature for found in outputs)
     wanted = {name: tensors[f"taught_{name}"] / temperature for name in ("sentiment", "intent", "tags")}
-    judged = tensors["tags"] != IGNORED
+    counted, judged = labelled(tensors), (tensors["tags"] != IGNORED).float()
     scale = temperature**2
     yes_no = (torch.stack([value, torch.zeros_like(value)], -1) for value in (intent, wanted["intent"]))
     return (
-        scale * _divergence(sentiment, wanted["sentiment"]) / totals["intent"],
-        scale * _divergence(*yes_no) / totals["intent"],
-        scale * _divergence(tags[judged], wanted["tags"][judged]) / totals["tags"],
+        scale * _divergence(sentiment, wanted["sentiment"], counted) / totals["intent"],
+        scale * _divergence(*yes_no, counted) / totals["intent"],
+        scale * _divergence(tags, wanted["tags"], judged) / totals["tags"],
     )
 
 
-def _divergence(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Sum over rows of KL(wanted || found), both logits of shape (rows, classes)."""
-    return F.kl_div(found.log_softmax(-1), wanted.log_softmax(-1), reduction="sum", log_target=True)
+def _divergence(found: torch.Tensor, wanted: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Sum of KL(wanted || found), both logits of shape (…, classes), over what `counted` (…) says 1 of."""
+    apart = F.kl_div(found.log_softmax(-1), wanted.log_softmax(-1), reduction="none", log_target=True)
+    return (apart.sum(-1) * counted).sum()
+
+
+def labelled(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """1 for the sentences of a batch and 0 for rows that only fill it, shape (batch,) in float32."""
+    return (tensors["intent"] != IGNORED).float()
 
 
 def totals(batches: Sequence[Mapping[str, torch.Tensor]], class_weights: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -153,7 +160,7 @@ def totals(batches: Sequence[Mapping[str, torch.Tensor]], class_weights: torch.T
         "sentiment": torch.stack([_weight(batch["sentiment"], class_weights) for batch in batches])
         .sum()
         .clamp(min=1e-6),
-        "intent": torch.stack([torch.ones_like(batch["intent"]).sum() for batch in batches]).sum(),
+        "intent": torch.stack([labelled(batch).sum() for batch in batches]).sum().clamp(min=1),
         "tags": tags.clamp(min=1),
     }
 
@@ -171,9 +178,8 @@ def moved_against(words: nn.Parameter, size: float) -> Iterator[None]:
     """
     given = words.grad
     kept = words.data.clone()
-    length = given.norm() if given is not None else torch.zeros(())
-    if given is not None and float(length) > 0:
-        words.data.add_(given, alpha=size / float(length))
+    if given is not None:
+        words.data.add_(given * (size / given.norm().clamp(min=torch.finfo(given.dtype).tiny)))
     try:
         yield
     finally:

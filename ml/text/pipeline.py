@@ -172,6 +172,7 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
     """Train, temper, and write the model folder."""
     from ml.text import distill, model
     from ml.text.calibrate import temper
+    from ml.text.parallel import Parallel
     from ml.text.train import Trainer, seed_everything
 
     config, seed, pad = run.config, settings().seed, model.pad_of(run.base)
@@ -181,7 +182,7 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
     _say(f"{len(rows)} training sentences, {pieces} pieces, base {run.base.name}, configuration {config.name}")
     seed_everything(seed)
     if run.teacher:
-        teacher = distill.load_teacher(run.teacher)
+        teacher = distill.load_teacher(run.teacher, Parallel.from_environment().device)
         network = distill.student(teacher, config.keep_layers or range(len(teacher.encoder.encoder.layer)))
         rows, held = (distill.taught(given, teacher, pad) for given in (rows, held))
     else:

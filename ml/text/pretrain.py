@@ -30,7 +30,7 @@ from flashsale.settings import settings
 from ml.text.batches import batches
 from ml.text.data import Encoded
 from ml.text.embedded import ensure_base_model
-from ml.text.encoder import encode
+from ml.text.encoder import encode, normed
 from ml.text.scorer import fast_bf16
 
 CHOSEN, MASKED, CHANGED = 0.15, 0.8, 0.1
@@ -54,7 +54,7 @@ class Guesser(nn.Module):
         """Scores in the states' type."""
         kind = states.dtype
         inner = F.gelu(F.linear(states, self.dense.weight.to(kind), self.dense.bias.to(kind)))
-        inner = F.layer_norm(inner, (inner.shape[-1],), self.norm.weight, self.norm.bias)
+        inner = normed(inner, self.norm, self.norm.eps)
         return F.linear(inner, self.words[0].to(kind), self.bias.to(kind))
 
 

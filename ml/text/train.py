@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import random
 import sys
 import time
@@ -30,6 +31,7 @@ from ml.text.batches import Tensors, balance, batches, collate
 from ml.text.checkpoint import Checkpoints, State
 from ml.text.config import TrainConfig
 from ml.text.data import Encoded
+from ml.text.graphs import GRAIN, Graphs
 from ml.text.network import TextNetwork
 from ml.text.parallel import Parallel
 from ml.text.scorer import fast_bf16
@@ -62,10 +64,12 @@ class History:
 
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and PyTorch, and ask PyTorch for repeatable kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what repeatable products want on CUDA
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # on CUDA attention repeats only where nothing else is allowed; a CPU has operations that know no such form
+    torch.use_deterministic_algorithms(True, warn_only=not torch.cuda.is_available())
     torch.utils.deterministic.fill_uninitialized_memory = False  # every kernel used here writes all it allocates
 
 
@@ -105,6 +109,10 @@ class Trainer:
         self.adapted = adapt(network, config.adapt)
         self.forward = torch.compile(network.forward, dynamic=True) if config.compile else network.forward
         self.checkpoints = Checkpoints(checkpoints) if checkpoints else None
+        # AdaLoRA changes its shape between steps, and several processes or batches a step add up in between
+        whole = self.parallel.world == 1 and config.accumulate == 1 and config.adapt.method != "adalora"
+        self.replays = config.graphs and not config.compile and whole and self.device.type == "cuda"
+        self.graphs: Graphs | None = None
 
     def fit(self, train: Sequence[Encoded], valid: Sequence[Encoded]) -> History:
         """Train, keep the parameters of the best evaluation, and return what happened."""
@@ -115,6 +123,9 @@ class Trainer:
         steps = list(self._plan(train))
         self._prepare(len(steps))
         history, best, skip = self._resume(train)
+        if self.replays:
+            given = {"budget": config.batch_tokens, "pad": self.pad, "device": self.device}
+            self.graphs = Graphs(self._whole_step, train, **given)
         already, recent = history.seconds, []
         silent = not (sys.stderr.isatty() and self.parallel.first)
         for step in tqdm(steps[skip:], initial=skip, total=len(steps), unit="step", disable=silent):
@@ -123,12 +134,15 @@ class Trainer:
             history.tokens += sum(len(row.ids) for batch in step for row in batch)
             history.seconds = already + time.monotonic() - began
             if history.steps % config.evaluate_every == 0 or history.steps == len(steps):
-                best = self._evaluate(valid, history, float(np.mean(recent)), len(steps), best)
+                best = self._evaluate(
+                    valid, history, float(np.mean([float(loss) for loss in recent])), len(steps), best
+                )
                 recent = []
                 if history.waited >= config.patience:
                     break
             if self.checkpoints and config.checkpoint_every and history.steps % config.checkpoint_every == 0:
                 self._save(history, best, train)
+        self.graphs = None
         self.network.load_state_dict(best, strict=False)
         merge(self.network, self.adapted)
         history.seconds = already + time.monotonic() - began
@@ -148,7 +162,7 @@ class Trainer:
         """The batches of every step, all epochs: each step has `accumulate` batches a process."""
         rng, group = random.Random(self.seed), self.config.accumulate * self.parallel.world
         for _ in range(self.config.epochs):
-            made = list(batches(train, self.config.batch_tokens, rng))
+            made = list(batches(train, self.config.batch_tokens, rng, grain=GRAIN if self.replays else 1))
             yield from (made[at : at + group] for at in range(0, len(made), group))
 
     def _evaluate(
@@ -189,15 +203,27 @@ class Trainer:
             getattr(self.network, f"{name}_centre").copy_(found.mean(0))
             getattr(self.network, f"{name}_scale").copy_(found.std(0, correction=0).clamp(min=1e-3))
 
-    def _step(self, step: list[Batch], history: History) -> float:
-        """One optimiser step; where memory does not suffice its batches are halved, now and from now on."""
+    def _step(self, step: list[Batch], history: History) -> float | torch.Tensor:
+        """One optimiser step; where memory does not suffice its batches are halved, now and from now on.
+
+        Returns its loss; where steps are replayed on a GPU as a tensor there, so that nobody waits for it.
+        """
         self.network.learn(self.config.frozen_layers)
+        self._set_rates(history.steps)
+        if self.graphs:
+            try:
+                return self.graphs(step[0])
+            except RuntimeError as error:
+                if not _is_memory(error):
+                    raise
+                self.graphs = None
         mine = step[self.parallel.rank :: self.parallel.world]
         while True:
             parts = [part for batch in mine for part in _parts(batch, 2**history.halvings)]
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                loss = self._accumulate(parts, self._totals([collate(b, self.pad, self.device) for b in step]))
+                made = [collate(part, self.pad, self.device) for part in parts]
+                loss = self._accumulate(made, self._totals([collate(b, self.pad, self.device) for b in step]))
                 break
             except RuntimeError as error:
                 if not _is_memory(error) or all(len(part) == 1 for part in parts):
@@ -206,28 +232,37 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             self.parallel.free()
             print(f"out of memory: batches are taken in {2**history.halvings} parts", file=sys.stderr, flush=True)
-        self._set_rates(history.steps)
         self.parallel.add_up(self.trained)
+        self._apply()
+        self.adapted.after_step(history.steps)
+        return self.parallel.summed(float(loss))
+
+    def _whole_step(self, tensors: Tensors) -> torch.Tensor:
+        """An optimiser step on one batch that never waits for the GPU; returns its loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._accumulate([tensors], self._totals([tensors]))
+        self._apply()
+        return loss
+
+    def _apply(self) -> None:
+        """Clip the gradients and let the optimiser take its step."""
         torch.nn.utils.clip_grad_norm_(self.trained, self.config.clip)
         self.optimizer.step()
-        self.adapted.after_step(history.steps)
-        return self.parallel.summed(loss)
 
-    def _accumulate(self, parts: Sequence[Batch], totals: Tensors) -> float:
+    def _accumulate(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
         """Add up the gradients of the parts, and of the worst small change of the word embeddings; returns the loss."""
-        made = [collate(part, self.pad, self.device) for part in parts]
-        found = sum(self._backward(tensors, totals) for tensors in made)
+        found = torch.stack([self._backward(tensors, totals) for tensors in parts]).sum()
         if self.config.adversarial:
             words = self.network.word_embeddings()
             with model.moved_against(words, self.config.adversarial):
-                for tensors in made:
+                for tensors in parts:
                     self._backward(tensors, totals)
-        return float(found)
+        return found
 
-    def _backward(self, tensors: Tensors, totals: Tensors) -> float:
+    def _backward(self, tensors: Tensors, totals: Tensors) -> torch.Tensor:
         loss = self._loss(tensors, totals) + self.adapted.penalty()
         torch.autograd.backward([loss])
-        return float(loss.detach())
+        return loss.detach()
 
     def _loss(self, tensors: Tensors, totals: Tensors) -> torch.Tensor:
         weights = self.config.weights
@@ -261,8 +296,11 @@ class Trainer:
             layer_decay=config.layer_decay,
             weight_decay=config.weight_decay,
         )
-        self.optimizer, self.total = torch.optim.AdamW(groups, fused=True), total
-        self.rates = [float(group["lr"]) for group in groups]
+        self.rates, self.total = [float(group["lr"]) for group in groups], total
+        if self.replays:  # a replayed step reads its rate from where it was when it was recorded
+            for group in groups:
+                group["lr"] = torch.tensor(group["lr"], device=self.device)
+        self.optimizer = torch.optim.AdamW(groups, fused=True, capturable=self.replays)
         self.adapted.begin(total)
 
     def _set_rates(self, step: int) -> None:
@@ -274,7 +312,10 @@ class Trainer:
             if self.config.schedule == "cosine":
                 share = 0.5 * (1 - math.cos(math.pi * share))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * share
+            if self.replays:
+                group["lr"].fill_(rate * share)
+            else:
+                group["lr"] = rate * share
 
     def _resume(self, train: Sequence[Encoded]) -> tuple[History, dict[str, torch.Tensor], int]:
         saved = self.checkpoints.newest(self._mark(train)) if self.checkpoints else None
@@ -292,7 +333,8 @@ class Trainer:
             self.checkpoints.write(self._mark(train), history.steps, state)
 
     def _mark(self, train: Sequence[Encoded]) -> str:
-        return f"{self.config.digest()}-{self.seed}-{len(train)}-{sum(len(row.ids) for row in train)}"
+        shaped = "-replayed" if self.replays else ""
+        return f"{self.config.digest()}-{self.seed}-{len(train)}-{sum(len(row.ids) for row in train)}{shaped}"
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:

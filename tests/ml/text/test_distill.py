@@ -35,6 +35,7 @@ def test_losses_to_a_teacher_match_their_formula() -> None:
     outputs = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([2.0]), torch.tensor([[[0.0, 1.0], [5.0, 5.0]]])
     tensors = {
         "tags": torch.tensor([[0, IGNORED]]),
+        "intent": torch.tensor([0]),
         "taught_sentiment": torch.tensor([[0.0, 0.0, 2.0]]),
         "taught_intent": torch.tensor([-2.0]),
         "taught_tags": torch.tensor([[[2.0, 0.0], [0.0, 0.0]]]),

@@ -136,8 +136,8 @@ def test_accumulated_batches_are_one_step(tiny_base: Path) -> None:
         trainer._prepare(10)
         from ml.text.batches import collate
 
-        totals = trainer._totals([collate(part, 1, trainer.device) for part in parts])
-        trainer._accumulate(parts, totals)
+        made = [collate(part, 1, trainer.device) for part in parts]
+        trainer._accumulate(made, trainer._totals(made))
         found.append(
             {name: value.grad.clone() for name, value in trainer.network.named_parameters() if value.grad is not None}
         )
