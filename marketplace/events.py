@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from marketplace.choice import Floats, Ints
 from marketplace.columns import moments, money, numbered, pick, stream_table
+from marketplace.costs import COST_DAYS
 from marketplace.sales import ANNOUNCED_BEFORE_US, PER_USER_LIMIT, Cells, Lines, Schedule, cell_at
 from marketplace.world import (
     BASE_MEAN_QUANTITY,
@@ -274,22 +275,36 @@ def _sale_readings(cells: Cells, lines: Lines) -> list[tuple[Ints, Ints, Ints]]:
 
 
 def catalog_table(world: World) -> pa.Table:
-    """The `catalog` stream: one version a SKU, from its launch or the history's start on."""
-    n = len(world.sku_ids)
+    """The `catalog` stream: a version a SKU from its launch or the history's start on, and one at each new cost."""
+    sku, since, cost = _versions(world)
     return stream_table(
         "catalog",
         {
-            "event_at": moments(np.maximum(world.launched_us, world.size.start_us)),
-            "sku_id": pa.array(world.sku_ids),
-            "title": pa.array(world.titles),
-            "category": pick([c.name for c in CATEGORIES], world.category),
-            "brand": pick(BRANDS, world.brand),
-            "list_price": money(world.list_cents),
-            "unit_cost": money(world.cost_cents),
-            "currency": pa.array([CURRENCY] * n),
-            "launched_at": moments(world.launched_us),
+            "event_at": moments(since),
+            "sku_id": pick(world.sku_ids, sku),
+            "title": pick(world.titles, sku),
+            "category": pick([c.name for c in CATEGORIES], world.category[sku]),
+            "brand": pick(BRANDS, world.brand[sku]),
+            "list_price": money(world.list_cents[sku]),
+            "unit_cost": money(cost),
+            "currency": pa.array([CURRENCY] * len(sku)),
+            "launched_at": moments(world.launched_us[sku]),
         },
     )
+
+
+def _versions(world: World) -> tuple[Ints, Ints, Ints]:
+    """(SKU, moment from which it holds, unit cost in cents) of each catalogue version."""
+    first = np.maximum(world.launched_us, world.size.start_us)
+    contracts = world.contract_cents.shape[1]
+    begins = world.size.start_us + np.arange(contracts) * COST_DAYS * DAY_US
+    sku, contract = (index.ravel() for index in np.indices(world.contract_cents.shape))
+    since, until = begins[contract], np.append(begins[1:], world.size.end_us)[contract]
+    known = until > first[sku]  # a contract that ended before the launch is nobody's
+    sku, contract, since = sku[known], contract[known], np.maximum(since, first[sku])[known]
+    cost = world.contract_cents[sku, contract]
+    same = (np.diff(sku, prepend=-1) == 0) & (np.diff(cost, prepend=-1) == 0)
+    return sku[~same], since[~same], cost[~same]
 
 
 def region_table(world: World) -> pa.Table:

@@ -68,7 +68,7 @@ def _ladder(world: World, cells: Cells, sku: int) -> list[int]:
     recent = (cells.sku == sku) & (cells.ends_us > world.size.end_us - LOOKBACK_DAYS * DAY_US)
     lowest = min(int(world.list_cents[sku]), int(cells.price_cents[recent].min(initial=2**40)))
     steps = {int(lowest * step) // 10 * 10 for step in LADDER_STEPS}
-    return sorted(p for p in steps if p >= world.cost_cents[sku] * 1.08)
+    return sorted(p for p in steps if p >= world.cost_at(world.size.end_us)[sku] * 1.08)
 
 
 def sale_means(world: World, sale: NextSale, price: Ints, promo: Ints, slot_us: Ints) -> Floats:
@@ -171,7 +171,8 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
     ).reshape(len(sale.sku), r)
     units = usual.sum(axis=1)
     supply = np.ceil(units * rng.uniform(0.9, 1.7, len(units)) * world.size.regime.supply_factor).astype(int)
-    stock_budget = 0.5 * float((world.cost_cents[sale.sku] * units).sum()) / 100
+    cost = world.cost_at(world.size.end_us)
+    stock_budget = 0.5 * float((cost[sale.sku] * units).sum()) / 100
     promotion = 0.4 * float(((listed - middle) * units).sum()) / 100
     moment = [datetime.fromtimestamp(us / 1e6, UTC) for us in (world.size.end_us, *sale.slots_us)]
     return {
@@ -196,8 +197,8 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
             {
                 "sku_id": world.sku_ids[s],
                 "supply_units": int(supply[i]),
-                "unit_cost": int(world.cost_cents[s]) / 100,
-                "salvage_value": int(world.cost_cents[s] * 0.45) // 10 * 10 / 100,
+                "unit_cost": int(cost[s]) / 100,
+                "salvage_value": int(cost[s] * 0.45) // 10 * 10 / 100,
                 "prices": [p / 100 for p in sale.prices[i]],
                 "promo_types": [PROMO_TYPES[p] for p in sale.promos[i]],
             }

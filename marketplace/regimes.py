@@ -18,7 +18,8 @@ class Regime:
     standard deviation of the shock; `stock_factor` and `supply_factor` multiply the manager's stock in past sales and
     the supply of the next; `newcomers` is the share of SKUs launched late, `recent` puts their launch into the last
     two months; `new_region_days` opens the last region that many days before the next sale (0: it is old); `spill` is
-    the share of customers who find an offer sold out and try another of its category.
+    the share of customers who find an offer sold out and try another of its category; `cost_swing` is the standard
+    deviation of log unit costs over time (`marketplace.costs`), `cost_pass` the share of it that the manager passes on.
     """
 
     choice: str = "rivals"
@@ -32,6 +33,8 @@ class Regime:
     recent: bool = False
     new_region_days: int = 0
     spill: float = 0.0
+    cost_swing: float = 0.0
+    cost_pass: float = 0.6
 
 
 USUAL = Regime()
@@ -47,4 +50,5 @@ REGIMES = {
     "cold_start": replace(USUAL, newcomers=0.4, recent=True),
     "new_region": replace(USUAL, new_region_days=35),
     "spill": replace(USUAL, spill=0.5),
+    "cost_shock": replace(USUAL, cost_swing=0.18),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from marketplace.choice import Floats, Ints
+from marketplace.costs import passed_on
 from marketplace.world import (
     DAY_US,
     HOUR_US,
@@ -208,6 +209,9 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
     # A manager who senses demand gives less discount away: price is not random, as in a real shop.
     sensed = rng.integers(0, len(PRICE_LADDER), count) + np.round(world.size.regime.manager_sense * shock / SHOCK_SD)
     ratio = PRICE_LADDER[np.clip(sensed, 0, len(PRICE_LADDER) - 1).astype(int)]
+    if world.size.regime.cost_swing:
+        cost, usual = world.cost_at(start - ANNOUNCED_BEFORE_US), world.cost_cents
+        ratio = passed_on(ratio, cost[chosen], usual[chosen], world.size.regime.cost_pass)
     price = np.round(world.list_cents[chosen] * ratio, -1).astype(np.int64)
     promo = rng.choice(len(PROMO_TYPES), count, p=[0.4, 0.2, 0.25, 0.15])
     k = len(regions)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marketplace.choice import Floats, Ints, competition_factors, nested_logit_factors, ranked_list_factors
+from marketplace.costs import COST_DAYS, cost_paths
 from marketplace.regimes import USUAL, Regime
 
 HOUR_US = 3_600_000_000
@@ -150,7 +151,8 @@ class World:
     category: Ints  # (s,)
     brand: Ints  # (s,)
     list_cents: Ints  # (s,)
-    cost_cents: Ints  # (s,)
+    cost_cents: Ints  # (s,) usual unit cost
+    contract_cents: Ints  # (s, contracts) unit cost under each supply contract
     launched_us: Ints  # (s,)
     quality: Floats  # (s,) drives the polarity of reviews
     region_ids: list[str]
@@ -166,6 +168,11 @@ class World:
     def elasticity(self) -> Floats:
         """Own-price elasticity of sale demand (positive number), shape (s,)."""
         return np.array([c.elasticity for c in CATEGORIES])[self.category]
+
+    def cost_at(self, moment_us: int) -> Ints:
+        """Unit cost at a moment, cents, shape (s,); before and after the history as at its ends."""
+        contract = (moment_us - self.size.start_us) // (COST_DAYS * DAY_US)
+        return np.asarray(self.contract_cents[:, int(np.clip(contract, 0, self.contract_cents.shape[1] - 1))])
 
     def curve(self, category: int, start_hour: int, hours: int) -> Floats:
         """Share of a sale's demand in each hour of the sale, shape (hours,), sums to 1."""
@@ -258,6 +265,7 @@ def build_world(size: Size) -> World:
         brand=rng.integers(0, len(BRANDS), n),
         list_cents=list_cents,
         cost_cents=cost,
+        contract_cents=cost_paths(generator(size.seed, "costs"), cost, size.days, regime.cost_swing),
         launched_us=launched.astype(np.int64),
         quality=rng.normal(0.0, 0.6, n),
         region_ids=list(REGIONS[:r]),
