@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from marketplace.choice import Floats, Ints
+from marketplace.choice import CLASS_SHARES, Floats, Ints
 from marketplace.columns import moments, money, numbered, pick, stream_table
 from marketplace.costs import COST_DAYS
 from marketplace.sales import ANNOUNCED_BEFORE_US, PER_USER_LIMIT, Cells, Lines, Schedule, cell_at
@@ -92,7 +92,22 @@ def all_orders(world: World, cells: Cells, lines: Lines) -> Orders:
     joined = {name: np.concatenate(pair).astype(np.int64) for name, pair in parts.items()}
     order = np.lexsort((joined["sku"], joined["region"], joined["time_us"]))
     joined = {name: values[order] for name, values in joined.items()}
-    return Orders(user=users_of(world, rng, joined["region"]), **joined)
+    user = users_of(world, rng, joined["region"])
+    if world.size.regime.has_classes:
+        user = _of_their_class(world, cells, joined["cell"], user)
+    return Orders(user=user, **joined)
+
+
+def _of_their_class(world: World, cells: Cells, cell: Ints, user: Ints) -> Ints:
+    """Customers of the class that bought: even numbers mind the price, odd ones are loyal.
+
+    Args:
+        cell: cell of each order line, -1 outside sales, where prices are the list's.
+        user: who would have bought if all were alike; a region's numbers begin with an even one.
+    """
+    keen = np.where(cell >= 0, cells.keen[cell], CLASS_SHARES[0])
+    loyal = generator(world.size.seed, "classes").random(len(cell)) >= keen
+    return np.asarray(user // 2 * 2 + loyal, dtype=np.int64)
 
 
 def _time_of_day(rng: np.random.Generator, n: int) -> Ints:

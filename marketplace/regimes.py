@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 class Regime:
     """Parameters of the world that a planner cannot see.
 
-    `choice` names how offers compete (`rivals`, `nested_logit`, `ranked_lists`: see `marketplace.choice`); `text_gain`
-    how strongly posts follow a demand shock and `text_noise` what people get wrong (log units); `bot_posts` the mean
+    `choice` names how offers compete (`rivals`, `nested_logit`, `ranked_lists`, `mixed_logit`: see
+    `marketplace.choice`); `text_gain` how strongly posts follow a demand shock and `text_noise` what people get wrong (log units); `bot_posts` the mean
     number of posts by bots about each SKU of a sale, whatever its demand; `manager_sense` price steps up for one
     standard deviation of the shock; `stock_factor` and `supply_factor` multiply the manager's stock in past sales and
     the supply of the next; `newcomers` is the share of SKUs launched late, `recent` puts their launch into the last
@@ -36,12 +36,18 @@ class Regime:
     cost_swing: float = 0.0
     cost_pass: float = 0.6
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether customers are of classes that differ in how much they mind a price."""
+        return self.choice == "mixed_logit"
+
 
 USUAL = Regime()
 REGIMES = {
     "usual": USUAL,
     "nested_logit": replace(USUAL, choice="nested_logit"),
     "ranked_lists": replace(USUAL, choice="ranked_lists"),
+    "customer_classes": replace(USUAL, choice="mixed_logit"),
     "weak_text": replace(USUAL, text_gain=0.3, text_noise=0.4),
     "bot_flood": replace(USUAL, bot_posts=40.0),
     "sensing_manager": replace(USUAL, manager_sense=1.2),

@@ -57,6 +57,7 @@ class Cells:
     hours: Ints
     shock: Floats
     expected: Floats  # true mean demand, units
+    keen: Floats  # share of it by customers who mind the price; 0 where customers have no classes
     demanded: Ints  # units that were wanted
     served: Ints  # units that were handed over
     sold_out_us: Ints  # moment the last unit went, -1 where stock was left
@@ -112,15 +113,10 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
     start, hours = int(plan.starts_us[k]), int(plan.hours[k])
     offer = _offers(world, rng, start)
     sku, region = offer["sku"], offer["region"]
-    expected = world.sale_mean(
-        sku,
-        region,
-        offer["price_cents"] / world.list_cents[sku],
-        offer["promo"],
-        start,
-        hours,
-        offer["shock"],
-    )
+    shown = (sku, region, offer["price_cents"] / world.list_cents[sku], offer["promo"], start, hours, offer["shock"])
+    expected, keen = world.sale_mean(*shown), np.zeros(len(sku))
+    if world.size.regime.has_classes:
+        keen = world.class_means(*shown)[0] / np.maximum(expected, 1e-300)
     stock = _managers_stock(world, rng, memory.sold[sku, region], sku, region, start)
     first_cell = sum(len(p["sku"]) for p in memory.parts)
     lines = _arrivals(world, rng, sku, expected, start, hours)
@@ -143,6 +139,7 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
         | {
             "allocated": stock,
             "expected": expected,
+            "keen": keen,
             "served": units,
             "sold_out_us": sold_out,
             "demanded": wished,

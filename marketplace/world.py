@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marketplace.choice import Floats, Ints, competition_factors, nested_logit_factors, ranked_list_factors
+from marketplace.choice import (
+    CLASS_SHARES,
+    Floats,
+    Ints,
+    competition_factors,
+    mixed_logit_means,
+    nested_logit_factors,
+    ranked_list_factors,
+)
 from marketplace.costs import COST_DAYS, cost_paths
 from marketplace.regimes import USUAL, Regime
 
@@ -208,10 +216,25 @@ class World:
             start_us, hours: start (microseconds, one or one an offer) and duration of the sale.
             shock: log shock of each offer, announced by texts.
         """
+        if self.size.regime.has_classes:
+            return np.asarray(self.class_means(sku, region, ratio, promo, start_us, hours, shock).sum(axis=0))
         start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
         usual, surge = self._usual(sku, region, ratio, promo, start, hours), np.exp(shock)
         competition = self._competition(sku, region, ratio, usual * surge)
         return np.asarray(usual * competition * surge, dtype=np.float64)
+
+    def class_means(
+        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int | Ints, hours: int, shock: Floats,
+    ) -> Floats:  # fmt: skip
+        """As `sale_mean`, by class of customers, shape (classes, offers), where the regime's customers have classes."""
+        start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
+        listed = self._usual(sku, region, np.ones(len(sku)), promo, start, hours) * np.exp(shock)
+        means = np.zeros((len(CLASS_SHARES), len(sku)))
+        for r in np.unique(region):
+            here = np.flatnonzero(region == r)
+            market = self.users / len(self.region_ids)
+            means[:, here] = mixed_logit_means(listed[here], ratio[here], self.elasticity[sku[here]], market)
+        return means
 
     def _usual(self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start: Ints, hours: int) -> Floats:
         """Mean demand of offers without a shock, as if each were the only one."""

@@ -2,8 +2,9 @@
 
 A manager who knows more than the features hold biases the observational slope. A unit cost moves the price and
 nobody's demand (an instrument: Wright 1928); a lot decides between two prices whatever is expected. Each gives a slope
-of its own, noisy but unbiased. `combined` pools them with the observational one by precision, whose variance gets what its distance
-from them shows beyond chance: the estimated square of its bias (Green and Strawderman 1991; Rosenman et al. 2023).
+of its own, noisy but unbiased. `combined` pools them with the observational one by precision, whose variance gets what
+its distance from them shows beyond chance: the estimated square of its bias (Green and Strawderman 1991; Rosenman et
+al. 2023).
 """
 
 from __future__ import annotations

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from flashsale.request import load_request
+from marketplace.choice import CLASS_PULLS, CLASS_SHARES, mixed_logit_means
 from marketplace.costs import RATIO_LIMITS, cost_paths, passed_on
+from marketplace.exam.table import make_sale
 from marketplace.marts import build_marts
 from marketplace.regimes import REGIMES
-from marketplace.shop import Shop, build_shop
+from marketplace.shop import Shop, build_shop, play
 from marketplace.world import Size, build_world
 
 SIZE = Size(seed=5, skus=12, regions=3, sales=24, days=160)
@@ -79,3 +81,79 @@ def test_cost_paths_spread_as_asked_and_a_price_stays_a_sale() -> None:
     assert (cost_paths(np.random.default_rng(0), usual, 280, 0.0) == usual[:, None]).all()
     ratio = passed_on(np.array([0.8, 0.95, 0.7]), np.array([121, 200, 30]), np.array([100, 100, 100]), 0.5)
     assert ratio == pytest.approx([0.8 * 1.1, RATIO_LIMITS[1], RATIO_LIMITS[0]])
+
+
+@pytest.fixture(scope="module")
+def classed() -> Shop:
+    return _shop("customer_classes")
+
+
+def _bought(shop: Shop) -> pd.DataFrame:
+    """Orders in sales with the log of price paid over list price, and whether the customer minds prices (if classed)."""
+    orders, catalog = shop.streams["orders"].to_pandas(), shop.streams["catalog"].to_pandas()
+    sold = orders[(orders.status == "placed") & orders.campaign_id.notna()]
+    listed = sold.sku_id.map(catalog.set_index("sku_id").list_price.astype(float))
+    paid = sold.paid_amount.astype(float) / sold.quantity / listed
+    return sold.assign(paid=paid.to_numpy(), keen=sold.user_id.str[1:].astype(int) % 2 == 0)
+
+
+def _habit(bought: pd.DataFrame) -> float:
+    """How alike the prices are that a customer pays in different sales: correlation, usual prices of SKUs taken out."""
+    own = bought.paid - bought.groupby("sku_id").paid.transform("mean")
+    by_sale = own.groupby([bought.user_id, bought.campaign_id]).agg(["sum", "size"])
+    whole = by_sale.groupby(level=0).sum()
+    pairs = [float((whole[part] ** 2).sum() - (by_sale[part] ** 2).sum()) for part in ("sum", "size")]
+    return pairs[0] / pairs[1] / float(own.var())
+
+
+def test_deep_discounts_draw_those_who_mind_prices_and_customers_keep_habits(usual: Shop, classed: Shop) -> None:
+    bought = _bought(classed)
+    deep, shallow = bought[bought.paid < 0.75], bought[bought.paid > 0.88]
+    assert deep.keen.mean() > shallow.keen.mean() + 0.1
+    assert abs(_bought(usual).keen.mean() - 0.5) < 0.03
+    assert _habit(bought) > _habit(_bought(usual)) + 0.01
+
+
+def test_a_mixed_logit_by_hand() -> None:
+    listed, ratio, elasticity, market = np.array([30.0, 60.0]), np.array([0.8, 1.0]), np.array([2.0, 2.0]), 400.0
+    means = mixed_logit_means(listed, ratio, elasticity, market)
+    for k, pull in enumerate(CLASS_PULLS):
+        alone = [15.0 * 0.8 ** (-2.0 * pull), 30.0]
+        odds = [a / (200.0 - a) for a in alone]
+        assert means[k] == pytest.approx([200.0 * o / (1.0 + sum(odds)) for o in odds])
+    assert float(CLASS_SHARES @ CLASS_PULLS) == pytest.approx(1.0)
+    assert float(CLASS_SHARES.sum()) == 1.0
+
+
+def test_an_offers_elasticity_grows_with_its_discount_and_a_cheap_rival_takes_the_keen() -> None:
+    def means(own: float, rival: float) -> np.ndarray:
+        return mixed_logit_means(np.array([20.0, 20.0]), np.array([own, rival]), np.full(2, 2.0), 1e6)
+
+    def elasticity(at: float) -> float:
+        up, down = means(at * 1.001, 1.0)[:, 0].sum(), means(at / 1.001, 1.0)[:, 0].sum()
+        return float(-np.log(up / down) / np.log(1.001**2))
+
+    assert elasticity(1.0) == pytest.approx(2.0, rel=0.01)
+    assert elasticity(0.7) > 2.3
+    small = np.array(
+        [mixed_logit_means(np.full(2, 90.0), np.array([0.9, p]), np.full(2, 2.0), 600.0) for p in (1.0, 0.7)]
+    )
+    lost = 1.0 - small[1, :, 0] / small[0, :, 0]
+    assert lost[0] > 1.5 * lost[1] > 0
+
+
+def test_the_examiner_plays_the_same_customers(classed: Shop) -> None:
+    """The exam's true means are the events' rule: the sum over classes at the offers' prices."""
+    played = play(replace(SIZE, regime=REGIMES["customer_classes"]))
+    world, sale = played.world, make_sale(played.world, played.sale, classed.request)
+    chosen = sale.managers()
+    skus, regions = len(chosen), len(world.region_ids)
+    ratio = np.repeat([a[0] for a in chosen] / sale.listed, regions)
+    by_class = world.class_means(
+        np.repeat(played.sale.sku, regions), np.tile(np.arange(regions), skus), ratio,
+        np.repeat([a[1] for a in chosen], regions), np.repeat([a[2] for a in chosen], regions), 24,
+        np.repeat(played.sale.shock, regions),
+    )  # fmt: skip
+    assert sale.means(chosen) == pytest.approx(by_class.sum(axis=0).reshape(skus, regions))
+    truth = classed.truth["campaign_cells"].to_pandas()
+    assert truth.demanded_units.sum() == pytest.approx(truth.expected_demand.sum(), rel=0.05)
