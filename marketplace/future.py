@@ -13,7 +13,7 @@ import pyarrow as pa
 from marketplace.choice import Floats, Ints
 from marketplace.columns import moments, money, pick
 from marketplace.events import CURRENCY
-from marketplace.sales import Cells, Schedule
+from marketplace.sales import LOT_CHANCE, Cells, Schedule
 from marketplace.world import (
     DAY_US,
     DIURNAL,
@@ -137,6 +137,24 @@ def cell_truth(world: World, plan: Schedule, cells: Cells) -> pa.Table:
             "served_units": pa.array(cells.served),
             "baseline_units": pa.array((usual * (hour < cells.hours[:, None])).sum(axis=1)),
             "shock": pa.array(cells.shock),
+        }
+    )
+
+
+def past_plans(world: World, cells: Cells) -> pa.Table:
+    """What published plans of the past sales had drawn by lot, in columns of `allocation_recommendations`."""
+    drawn = np.flatnonzero(cells.other_cents > 0)
+    return pa.table(
+        {
+            "sku_id": pick(world.sku_ids, cells.sku[drawn]),
+            "region_id": pick(world.region_ids, cells.region[drawn]),
+            "starts_at": moments(cells.starts_us[drawn]),
+            "status": ["published"] * len(drawn),
+            "allocate_units": pa.array(cells.allocated[drawn]),
+            "offer_price": money(cells.price_cents[drawn]),
+            "experiment_arm": ["drawn"] * len(drawn),
+            "experiment_propensity": np.full(len(drawn), LOT_CHANCE),
+            "experiment_other_price": pa.array(cells.other_cents[drawn] / 100.0),
         }
     )
 

@@ -27,6 +27,7 @@ PRICE_LADDER = np.array([0.70, 0.75, 0.80, 0.85, 0.90, 0.95])
 START_HOURS = np.array([0, 12, 4])
 PER_USER_LIMIT = 2
 FIRST_SALE_DAY = 14
+LOT_CHANCE = 0.5  # of either price, where a lot draws
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Cells:
     region: Ints
     promo: Ints
     price_cents: Ints
+    other_cents: Ints  # price that a lot did not draw, 0 where there was no lot
     allocated: Ints
     starts_us: Ints
     hours: Ints
@@ -210,6 +212,9 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
         cost, usual = world.cost_at(start - ANNOUNCED_BEFORE_US), world.cost_cents
         ratio = passed_on(ratio, cost[chosen], usual[chosen], world.size.regime.cost_pass)
     price = np.round(world.list_cents[chosen] * ratio, -1).astype(np.int64)
+    other = np.zeros(count, dtype=np.int64)
+    if world.size.regime.lot_share:
+        price, other = _by_lot(world, start, world.list_cents[chosen], price)
     promo = rng.choice(len(PROMO_TYPES), count, p=[0.4, 0.2, 0.25, 0.15])
     k = len(regions)
     return {
@@ -217,8 +222,22 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
         "region": np.tile(regions, count),
         "promo": np.repeat(promo, k),
         "price_cents": np.repeat(price, k),
+        "other_cents": np.repeat(other, k),
         "shock": np.repeat(shock, k),
     }
+
+
+def _by_lot(world: World, start: int, listed: Ints, price: Ints) -> tuple[Ints, Ints]:
+    """Prices of one sale after a lot between some and a neighbour a step nearer the ladder's middle; and the others.
+
+    A price and its neighbour are drawn half and half; 0 stands for the other price where a SKU had no lot.
+    """
+    rng = generator(world.size.seed, f"lots {start}")
+    step = np.where(price / listed > PRICE_LADDER.mean(), -1, 1) * (PRICE_LADDER[1] - PRICE_LADDER[0])
+    neighbour = np.round(price + step * listed, -1).astype(np.int64)
+    joins, swapped = rng.random(len(price)) < world.size.regime.lot_share, rng.random(len(price)) < LOT_CHANCE
+    drawn = np.where(joins & swapped, neighbour, price)
+    return drawn, np.where(joins, price + neighbour - drawn, 0)
 
 
 def _managers_stock(world: World, rng: np.random.Generator, last: Floats, sku: Ints, region: Ints, start: int) -> Ints:

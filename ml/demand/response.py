@@ -84,7 +84,9 @@ def learn_response(
     category = controls["category"].astype(str).to_numpy()
     noise = float(np.var(y - p * (p @ y) / (p @ p)))
     pooled = _shrunk(p, y, noise, PRIOR, PRIOR_SD)
-    best, se = combined(pooled, _clustered_se(p, y - pooled * p, sales), list(found.values()))
+    # A slope that is given up as biased must not leave a noisy one alone: the prior has its say again.
+    others = [*found.values(), Evidence(PRIOR, PRIOR_SD, 0.0, 0)] if found else []
+    best, se = combined(pooled, _clustered_se(p, y - pooled * p, sales), others)
     slopes = {
         str(c): _limited(_shrunk(p[category == c], y[category == c], noise, pooled, SPREAD_SD) + best - pooled)
         for c in np.unique(category)
