@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from marketplace import delivery
 from marketplace.choice import CLASS_SHARES, Floats, Ints
 from marketplace.columns import moments, money, numbered, pick, stream_table
 from marketplace.costs import COST_DAYS
@@ -28,8 +29,6 @@ STATUSES = ("placed", "cancelled", "returned")
 ACTIONS = ("impression", "view", "favourite", "cart", "notify_me", "sold_out_view")
 IMPRESSION, VIEW, FAVOURITE, CART, NOTIFY_ME, SOLD_OUT_VIEW = range(6)
 CURRENCY = "CNY"
-CANCELLED_SHARE = 0.02
-RETURNED_SHARE = 0.04
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,9 @@ def order_table(world: World, cells: Cells, orders: Orders) -> pa.Table:
     # A coupon leaves the shelf price as it is and lowers what is paid.
     shown = np.where(promo == PROMO_TYPES.index("coupon"), world.list_cents[orders.sku], price)
     fate = rng.random(n)
-    cancelled = fate < CANCELLED_SHARE
-    returned = (fate >= CANCELLED_SHARE) & (fate < CANCELLED_SHARE + RETURNED_SHARE)
+    delay = world.delay[orders.region]
+    cancelled = fate < delivery.cancelled(delay)
+    returned = ~cancelled & (fate < delivery.cancelled(delay) + delivery.returned(delay))
     later = {
         1: orders.time_us + rng.integers(2 * MINUTE_US, 50 * MINUTE_US, n),
         2: orders.time_us + rng.integers(2 * DAY_US, 9 * DAY_US, n),

@@ -22,7 +22,7 @@ class Regime:
     another of its category; `cost_swing` is the standard deviation of log unit costs over time
     (`marketplace.costs`), `cost_pass` the share of it that the manager passes on; `lot_share` is the share of SKUs
     of a past sale whose price was drawn between the manager's and its neighbour on the ladder, as published plans
-    do.
+    do; `slow_days` is how much longer deliveries from the last warehouse take (`marketplace.delivery`).
     """
 
     choice: str = "rivals"
@@ -39,6 +39,7 @@ class Regime:
     cost_swing: float = 0.0
     cost_pass: float = 0.6
     lot_share: float = 0.0
+    slow_days: float = 0.0
 
     @property
     def has_classes(self) -> bool:
@@ -61,5 +62,6 @@ REGIMES = {
     "new_region": replace(USUAL, new_region_days=35),
     "spill": replace(USUAL, spill=0.5),
     "cost_shock": replace(USUAL, cost_swing=0.18),
+    "slow_delivery": replace(USUAL, slow_days=5.0),
     "prices_by_lot": replace(USUAL, manager_sense=1.2, lot_share=0.3),
 }

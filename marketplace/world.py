@@ -23,6 +23,7 @@ from marketplace.choice import (
     ranked_list_factors,
 )
 from marketplace.costs import COST_DAYS, cost_paths
+from marketplace.delivery import delays, patience
 from marketplace.regimes import USUAL, Regime
 
 HOUR_US = 3_600_000_000
@@ -177,6 +178,11 @@ class World:
         """Own-price elasticity of sale demand (positive number), shape (s,)."""
         return np.array([c.elasticity for c in CATEGORIES])[self.category]
 
+    @property
+    def delay(self) -> Floats:
+        """Days of delivery beyond the usual, shape (r,)."""
+        return delays(self.warehouse, self.size.regime.slow_days)
+
     def cost_at(self, moment_us: int) -> Ints:
         """Unit cost at a moment, cents, shape (s,); before and after the history as at its ends."""
         contract = (moment_us - self.size.start_us) // (COST_DAYS * DAY_US)
@@ -243,7 +249,7 @@ class World:
         lift = np.array([c.lift for c in CATEGORIES])
         kind = self.category[sku]
         price = ratio ** (-self.elasticity[sku])
-        level = self.level[sku, region, (start - self.size.start_us) // DAY_US]
+        level = self.level[sku, region, (start - self.size.start_us) // DAY_US] * patience(self.delay)[region]
         return np.asarray(level * lift[kind] * timing[which, kind] * price * PROMO_EFFECT[promo], dtype=np.float64)
 
     def _competition(self, sku: Ints, region: Ints, ratio: Floats, alone: Floats) -> Floats:

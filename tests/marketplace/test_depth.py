@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,12 @@ import pytest
 from flashsale.request import load_request
 from marketplace.choice import CLASS_PULLS, CLASS_SHARES, mixed_logit_means
 from marketplace.costs import RATIO_LIMITS, cost_paths, passed_on
+from marketplace.exam.arrivals import draw_arrivals
+from marketplace.exam.judge import Plan, judge
+from marketplace.exam.oracle import units_for
+from marketplace.exam.running import run_sale
 from marketplace.exam.table import make_sale
+from marketplace.future import request
 from marketplace.marts import build_marts
 from marketplace.regimes import REGIMES
 from marketplace.shop import Shop, build_shop, play
@@ -157,3 +163,49 @@ def test_the_examiner_plays_the_same_customers(classed: Shop) -> None:
     assert sale.means(chosen) == pytest.approx(by_class.sum(axis=0).reshape(skus, regions))
     truth = classed.truth["campaign_cells"].to_pandas()
     assert truth.demanded_units.sum() == pytest.approx(truth.expected_demand.sum(), rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def slow() -> Shop:
+    return _shop("slow_delivery")
+
+
+def test_slow_delivery_loses_customers_and_undoes_orders_in_its_regions_alone(usual: Shop, slow: Shop) -> None:
+    world = build_world(replace(SIZE, regime=REGIMES["slow_delivery"]))
+    late = world.region_ids[int(np.argmax(world.delay))]
+    assert sorted(world.delay) == [0.0, 0.0, 5.0]
+    wanted, fates = {}, {}
+    for name, shop in (("usual", usual), ("slow", slow)):
+        truth = shop.truth["campaign_cells"].to_pandas()
+        wanted[name] = truth.groupby(truth.region_id == late).demanded_units.sum()
+        orders = shop.streams["orders"].to_pandas()
+        share = orders.groupby([orders.region_id == late, "status"]).order_id.nunique().unstack()
+        fates[name] = share.div(share["placed"], axis=0)
+    assert wanted["slow"][True] / wanted["usual"][True] == pytest.approx(np.exp(-0.06 * 5), abs=0.05)
+    assert wanted["slow"][False] / wanted["usual"][False] == pytest.approx(1.0, abs=0.05)
+    assert fates["slow"].loc[True, "cancelled"] == pytest.approx(0.12, abs=0.02)
+    assert fates["slow"].loc[True, "returned"] == pytest.approx(0.115, abs=0.02)
+    for fate, share in (("cancelled", 0.02), ("returned", 0.04)):
+        assert fates["slow"].loc[False, fate] == pytest.approx(share, abs=0.01)
+        assert fates["usual"].loc[True, fate] == pytest.approx(share, abs=0.01)
+
+
+def test_the_examiner_pays_nothing_for_orders_that_slow_delivery_undid() -> None:
+    played = play(replace(SIZE, regime=REGIMES["slow_delivery"]))
+    sale = make_sale(played.world, played.sale, request(played.world, played.sale))
+    chosen, regions = sale.managers(), len(played.world.region_ids)
+    arrivals = draw_arrivals(np.random.default_rng(0), sale.largest_means(), 4)
+    mark = judge(sale, Plan(chosen, np.full((len(chosen), regions), 6)), arrivals)
+    demand, money = arrivals.demand(sale.means(chosen)), 0.0
+    for s, r, k in itertools.product(range(len(chosen)), range(regions), range(4)):
+        sold = min(6, int(demand[s, r, k]))
+        undone = sold * 0.035 * played.world.delay[r]
+        money += (sold - undone) * chosen[s][0] + (6 - sold + undone) * sale.salvage[s]
+        money -= 6 * (sale.cost[s] + sale.shipping[r])
+    assert mark["profit"] == pytest.approx(money / 4 / 100)
+    run = run_sale(sale, chosen, np.full((len(chosen), regions), 6), arrivals)
+    alone = judge(sale, Plan(chosen, np.full((len(chosen), regions), 6)), arrivals.only(0))
+    assert run.profit / 100 == pytest.approx(alone["profit"])
+    units, _ = units_for(sale, arrivals, chosen)
+    known = judge(sale, Plan(chosen, units.units), arrivals)
+    assert units.profit / 100 == pytest.approx(known["profit"])
