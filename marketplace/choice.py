@@ -1,7 +1,7 @@
 """How the offers of one sale compete for customers.
 
-Three worlds, one seam: offers with the demand each would have alone, one multiplier on it out. A planner is not told
-which world it is in.
+Four worlds; three share a seam: offers with the demand each would have alone, one multiplier on it out. The fourth has
+customers of several classes, who do not agree on what an offer is worth. A planner is not told which world it is in.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ RIVAL_PULL = 0.6
 NEST = 0.55  # 1: rivals of a category compete no more than others do; towards 0: they are the same to customers
 LISTED_SHARE = 0.5  # of customers who would first look at one rival of the category
 MOST_OF_MARKET = 0.9  # of a region's customers that one offer alone could win
+CLASS_SHARES = np.array([0.5, 0.5])  # of demand at list price: those who mind the price, those who are loyal
+CLASS_PULLS = np.array([1.6, 0.4])  # each class's elasticity over the category's; their mean by share is 1
 
 
 def competition_factors(price_ratio: Floats, category: Ints, pull: float = RIVAL_PULL) -> Floats:
@@ -81,3 +83,26 @@ def ranked_list_factors(alone: Floats, price_ratio: Floats, category: Ints, list
     lost = alone * listed * (rival @ taken) / rivals
     won = listed * taken * (rival @ (alone / rivals))
     return np.asarray(np.where(alone > 0, (alone - lost + won) / np.maximum(alone, 1e-300), 1.0), dtype=np.float64)
+
+
+def mixed_logit_means(listed: Floats, ratio: Floats, elasticity: Floats, market: float) -> Floats:
+    """Mean demand by class of customers, each a plain logit of its own: a mixed logit (McFadden and Train 2000).
+
+    Of an offer's customers at list price a class has its `CLASS_SHARES`; at price ratio p it would win that times
+    p ^ (-elasticity x `CLASS_PULLS`) of them alone. So the offer's own elasticity is the category's near list price and
+    grows with the discount, as fewer and fewer buyers are loyal, and a cheap rival takes those who mind the price.
+
+    Args:
+        listed: mean demand of each offer if it were the only one, at list price, shape (offers,), units.
+        ratio: offer price over list price.
+        elasticity: of the category, positive, shape (offers,).
+        market: customers of the region, in units they could buy; classes hold it by `CLASS_SHARES`.
+
+    Returns:
+        Units, shape (classes, offers).
+    """
+    customers = (CLASS_SHARES * market)[:, None]
+    alone = CLASS_SHARES[:, None] * listed * ratio ** (-elasticity * CLASS_PULLS[:, None])
+    won = np.minimum(alone, MOST_OF_MARKET * customers)
+    weight = won / (customers - won)
+    return np.asarray(customers * weight / (1.0 + weight.sum(axis=1, keepdims=True)), dtype=np.float64)

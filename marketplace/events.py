@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from marketplace.choice import Floats, Ints
+from marketplace import delivery
+from marketplace.choice import CLASS_SHARES, Floats, Ints
 from marketplace.columns import moments, money, numbered, pick, stream_table
+from marketplace.costs import COST_DAYS
 from marketplace.sales import ANNOUNCED_BEFORE_US, PER_USER_LIMIT, Cells, Lines, Schedule, cell_at
 from marketplace.world import (
     BASE_MEAN_QUANTITY,
@@ -27,8 +29,6 @@ STATUSES = ("placed", "cancelled", "returned")
 ACTIONS = ("impression", "view", "favourite", "cart", "notify_me", "sold_out_view")
 IMPRESSION, VIEW, FAVOURITE, CART, NOTIFY_ME, SOLD_OUT_VIEW = range(6)
 CURRENCY = "CNY"
-CANCELLED_SHARE = 0.02
-RETURNED_SHARE = 0.04
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,22 @@ def all_orders(world: World, cells: Cells, lines: Lines) -> Orders:
     joined = {name: np.concatenate(pair).astype(np.int64) for name, pair in parts.items()}
     order = np.lexsort((joined["sku"], joined["region"], joined["time_us"]))
     joined = {name: values[order] for name, values in joined.items()}
-    return Orders(user=users_of(world, rng, joined["region"]), **joined)
+    user = users_of(world, rng, joined["region"])
+    if world.size.regime.has_classes:
+        user = _of_their_class(world, cells, joined["cell"], user)
+    return Orders(user=user, **joined)
+
+
+def _of_their_class(world: World, cells: Cells, cell: Ints, user: Ints) -> Ints:
+    """Customers of the class that bought: even numbers mind the price, odd ones are loyal.
+
+    Args:
+        cell: cell of each order line, -1 outside sales, where prices are the list's.
+        user: who would have bought if all were alike; a region's numbers begin with an even one.
+    """
+    keen = np.where(cell >= 0, cells.keen[cell], CLASS_SHARES[0])
+    loyal = generator(world.size.seed, "classes").random(len(cell)) >= keen
+    return np.asarray(user // 2 * 2 + loyal, dtype=np.int64)
 
 
 def _time_of_day(rng: np.random.Generator, n: int) -> Ints:
@@ -116,8 +131,9 @@ def order_table(world: World, cells: Cells, orders: Orders) -> pa.Table:
     # A coupon leaves the shelf price as it is and lowers what is paid.
     shown = np.where(promo == PROMO_TYPES.index("coupon"), world.list_cents[orders.sku], price)
     fate = rng.random(n)
-    cancelled = fate < CANCELLED_SHARE
-    returned = (fate >= CANCELLED_SHARE) & (fate < CANCELLED_SHARE + RETURNED_SHARE)
+    delay = world.delay[orders.region]
+    cancelled = fate < delivery.cancelled(delay)
+    returned = ~cancelled & (fate < delivery.cancelled(delay) + delivery.returned(delay))
     later = {
         1: orders.time_us + rng.integers(2 * MINUTE_US, 50 * MINUTE_US, n),
         2: orders.time_us + rng.integers(2 * DAY_US, 9 * DAY_US, n),
@@ -274,22 +290,36 @@ def _sale_readings(cells: Cells, lines: Lines) -> list[tuple[Ints, Ints, Ints]]:
 
 
 def catalog_table(world: World) -> pa.Table:
-    """The `catalog` stream: one version a SKU, from its launch or the history's start on."""
-    n = len(world.sku_ids)
+    """The `catalog` stream: a version a SKU from its launch or the history's start on, and one at each new cost."""
+    sku, since, cost = _versions(world)
     return stream_table(
         "catalog",
         {
-            "event_at": moments(np.maximum(world.launched_us, world.size.start_us)),
-            "sku_id": pa.array(world.sku_ids),
-            "title": pa.array(world.titles),
-            "category": pick([c.name for c in CATEGORIES], world.category),
-            "brand": pick(BRANDS, world.brand),
-            "list_price": money(world.list_cents),
-            "unit_cost": money(world.cost_cents),
-            "currency": pa.array([CURRENCY] * n),
-            "launched_at": moments(world.launched_us),
+            "event_at": moments(since),
+            "sku_id": pick(world.sku_ids, sku),
+            "title": pick(world.titles, sku),
+            "category": pick([c.name for c in CATEGORIES], world.category[sku]),
+            "brand": pick(BRANDS, world.brand[sku]),
+            "list_price": money(world.list_cents[sku]),
+            "unit_cost": money(cost),
+            "currency": pa.array([CURRENCY] * len(sku)),
+            "launched_at": moments(world.launched_us[sku]),
         },
     )
+
+
+def _versions(world: World) -> tuple[Ints, Ints, Ints]:
+    """(SKU, moment from which it holds, unit cost in cents) of each catalogue version."""
+    first = np.maximum(world.launched_us, world.size.start_us)
+    contracts = world.contract_cents.shape[1]
+    begins = world.size.start_us + np.arange(contracts) * COST_DAYS * DAY_US
+    sku, contract = (index.ravel() for index in np.indices(world.contract_cents.shape))
+    since, until = begins[contract], np.append(begins[1:], world.size.end_us)[contract]
+    known = until > first[sku]  # a contract that ended before the launch is nobody's
+    sku, contract, since = sku[known], contract[known], np.maximum(since, first[sku])[known]
+    cost = world.contract_cents[sku, contract]
+    same = (np.diff(sku, prepend=-1) == 0) & (np.diff(cost, prepend=-1) == 0)
+    return sku[~same], since[~same], cost[~same]
 
 
 def region_table(world: World) -> pa.Table:

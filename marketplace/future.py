@@ -13,7 +13,7 @@ import pyarrow as pa
 from marketplace.choice import Floats, Ints
 from marketplace.columns import moments, money, pick
 from marketplace.events import CURRENCY
-from marketplace.sales import Cells, Schedule
+from marketplace.sales import LOT_CHANCE, Cells, Schedule
 from marketplace.world import (
     DAY_US,
     DIURNAL,
@@ -68,7 +68,7 @@ def _ladder(world: World, cells: Cells, sku: int) -> list[int]:
     recent = (cells.sku == sku) & (cells.ends_us > world.size.end_us - LOOKBACK_DAYS * DAY_US)
     lowest = min(int(world.list_cents[sku]), int(cells.price_cents[recent].min(initial=2**40)))
     steps = {int(lowest * step) // 10 * 10 for step in LADDER_STEPS}
-    return sorted(p for p in steps if p >= world.cost_cents[sku] * 1.08)
+    return sorted(p for p in steps if p >= world.cost_at(world.size.end_us)[sku] * 1.08)
 
 
 def sale_means(world: World, sale: NextSale, price: Ints, promo: Ints, slot_us: Ints) -> Floats:
@@ -141,6 +141,24 @@ def cell_truth(world: World, plan: Schedule, cells: Cells) -> pa.Table:
     )
 
 
+def past_plans(world: World, cells: Cells) -> pa.Table:
+    """What published plans of the past sales had drawn by lot, in columns of `allocation_recommendations`."""
+    drawn = np.flatnonzero(cells.other_cents > 0)
+    return pa.table(
+        {
+            "sku_id": pick(world.sku_ids, cells.sku[drawn]),
+            "region_id": pick(world.region_ids, cells.region[drawn]),
+            "starts_at": moments(cells.starts_us[drawn]),
+            "status": ["published"] * len(drawn),
+            "allocate_units": pa.array(cells.allocated[drawn]),
+            "offer_price": money(cells.price_cents[drawn]),
+            "experiment_arm": ["drawn"] * len(drawn),
+            "experiment_propensity": np.full(len(drawn), LOT_CHANCE),
+            "experiment_other_price": pa.array(cells.other_cents[drawn] / 100.0),
+        }
+    )
+
+
 def product_truth(world: World, sale: NextSale) -> pa.Table:
     """Own-price elasticity of each SKU, and the next sale's shock where it is asked for."""
     shock = np.full(len(world.sku_ids), np.nan)
@@ -171,7 +189,8 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
     ).reshape(len(sale.sku), r)
     units = usual.sum(axis=1)
     supply = np.ceil(units * rng.uniform(0.9, 1.7, len(units)) * world.size.regime.supply_factor).astype(int)
-    stock_budget = 0.5 * float((world.cost_cents[sale.sku] * units).sum()) / 100
+    cost = world.cost_at(world.size.end_us)
+    stock_budget = 0.5 * float((cost[sale.sku] * units).sum()) / 100
     promotion = 0.4 * float(((listed - middle) * units).sum()) / 100
     moment = [datetime.fromtimestamp(us / 1e6, UTC) for us in (world.size.end_us, *sale.slots_us)]
     return {
@@ -196,8 +215,8 @@ def request(world: World, sale: NextSale) -> dict[str, Any]:
             {
                 "sku_id": world.sku_ids[s],
                 "supply_units": int(supply[i]),
-                "unit_cost": int(world.cost_cents[s]) / 100,
-                "salvage_value": int(world.cost_cents[s] * 0.45) // 10 * 10 / 100,
+                "unit_cost": int(cost[s]) / 100,
+                "salvage_value": int(cost[s] * 0.45) // 10 * 10 / 100,
                 "prices": [p / 100 for p in sale.prices[i]],
                 "promo_types": [PROMO_TYPES[p] for p in sale.promos[i]],
             }

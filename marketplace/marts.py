@@ -15,12 +15,16 @@ from flashsale.request import SaleRequest, load_request
 from marketplace.shop import Shop
 
 OFFERS = """
+create table versions as select * from catalog;
+create or replace table catalog as
+select * from versions qualify row_number() over (partition by sku_id order by event_at desc) = 1;
 create table offers as
 select c.*, epoch(ends_at - starts_at) / 3600.0 as duration_hours, p.list_price, p.unit_cost, p.category, p.brand,
        p.launched_at, r.shipping_cost, r.capacity_units,
        (select min(i.event_at) from inventory i where i.sku_id = c.sku_id and i.region_id = c.region_id
           and i.on_hand = 0 and i.event_at >= c.starts_at and i.event_at < c.ends_at) as sold_out_at
-from campaigns c join catalog p using (sku_id) join regions r using (region_id);
+from campaigns c asof join versions p on c.sku_id = p.sku_id and c.starts_at >= p.event_at
+  join regions r using (region_id);
 create table lines as
 select order_id, min(event_at) as ordered_at, sku_id, region_id, campaign_id, max(quantity) as quantity,
        max(unit_price) as unit_price, max(paid_amount) as paid, bool_or(status = 'cancelled') as cancelled,
@@ -155,7 +159,8 @@ select p.*, epoch(p.ends_at - p.starts_at) / 3600.0 as duration_hours,
   columns(words.* exclude (row_kind, campaign_id, sku_id, region_id)),
   columns(posts.* exclude (row_kind, campaign_id, sku_id, region_id)),
   cheap.lowest_price_30d, columns(past.* exclude (row_kind, campaign_id, sku_id, region_id))
-from plan p join catalog c using (sku_id) join regions r using (region_id)
+from plan p asof join (select * exclude (event_at), event_at as cutoff_at from versions) c using (sku_id, cutoff_at)
+join regions r using (region_id)
 left join base using (row_kind, campaign_id, sku_id, region_id)
 left join seen using (row_kind, campaign_id, sku_id, region_id)
 left join words using (row_kind, campaign_id, sku_id, region_id)

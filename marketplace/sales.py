@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from marketplace.choice import Floats, Ints
+from marketplace.costs import passed_on
 from marketplace.world import (
     DAY_US,
     HOUR_US,
@@ -26,6 +27,7 @@ PRICE_LADDER = np.array([0.70, 0.75, 0.80, 0.85, 0.90, 0.95])
 START_HOURS = np.array([0, 12, 4])
 PER_USER_LIMIT = 2
 FIRST_SALE_DAY = 14
+LOT_CHANCE = 0.5  # of either price, where a lot draws
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class Cells:
     region: Ints
     promo: Ints
     price_cents: Ints
+    other_cents: Ints  # price that a lot did not draw, 0 where there was no lot
     allocated: Ints
     starts_us: Ints
     hours: Ints
     shock: Floats
     expected: Floats  # true mean demand, units
+    keen: Floats  # share of it by customers who mind the price; 0 where customers have no classes
     demanded: Ints  # units that were wanted
     served: Ints  # units that were handed over
     sold_out_us: Ints  # moment the last unit went, -1 where stock was left
@@ -111,15 +115,10 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
     start, hours = int(plan.starts_us[k]), int(plan.hours[k])
     offer = _offers(world, rng, start)
     sku, region = offer["sku"], offer["region"]
-    expected = world.sale_mean(
-        sku,
-        region,
-        offer["price_cents"] / world.list_cents[sku],
-        offer["promo"],
-        start,
-        hours,
-        offer["shock"],
-    )
+    shown = (sku, region, offer["price_cents"] / world.list_cents[sku], offer["promo"], start, hours, offer["shock"])
+    expected, keen = world.sale_mean(*shown), np.zeros(len(sku))
+    if world.size.regime.has_classes:
+        keen = world.class_means(*shown)[0] / np.maximum(expected, 1e-300)
     stock = _managers_stock(world, rng, memory.sold[sku, region], sku, region, start)
     first_cell = sum(len(p["sku"]) for p in memory.parts)
     lines = _arrivals(world, rng, sku, expected, start, hours)
@@ -142,6 +141,7 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
         | {
             "allocated": stock,
             "expected": expected,
+            "keen": keen,
             "served": units,
             "sold_out_us": sold_out,
             "demanded": wished,
@@ -208,7 +208,13 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
     # A manager who senses demand gives less discount away: price is not random, as in a real shop.
     sensed = rng.integers(0, len(PRICE_LADDER), count) + np.round(world.size.regime.manager_sense * shock / SHOCK_SD)
     ratio = PRICE_LADDER[np.clip(sensed, 0, len(PRICE_LADDER) - 1).astype(int)]
+    if world.size.regime.cost_swing:
+        cost, usual = world.cost_at(start - ANNOUNCED_BEFORE_US), world.cost_cents
+        ratio = passed_on(ratio, cost[chosen], usual[chosen], world.size.regime.cost_pass)
     price = np.round(world.list_cents[chosen] * ratio, -1).astype(np.int64)
+    other = np.zeros(count, dtype=np.int64)
+    if world.size.regime.lot_share:
+        price, other = _by_lot(world, start, world.list_cents[chosen], price)
     promo = rng.choice(len(PROMO_TYPES), count, p=[0.4, 0.2, 0.25, 0.15])
     k = len(regions)
     return {
@@ -216,8 +222,22 @@ def _offers(world: World, rng: np.random.Generator, start: int) -> dict[str, np.
         "region": np.tile(regions, count),
         "promo": np.repeat(promo, k),
         "price_cents": np.repeat(price, k),
+        "other_cents": np.repeat(other, k),
         "shock": np.repeat(shock, k),
     }
+
+
+def _by_lot(world: World, start: int, listed: Ints, price: Ints) -> tuple[Ints, Ints]:
+    """Prices of one sale after a lot between some and a neighbour a step nearer the ladder's middle; and the others.
+
+    A price and its neighbour are drawn half and half; 0 stands for the other price where a SKU had no lot.
+    """
+    rng = generator(world.size.seed, f"lots {start}")
+    step = np.where(price / listed > PRICE_LADDER.mean(), -1, 1) * (PRICE_LADDER[1] - PRICE_LADDER[0])
+    neighbour = np.round(price + step * listed, -1).astype(np.int64)
+    joins, swapped = rng.random(len(price)) < world.size.regime.lot_share, rng.random(len(price)) < LOT_CHANCE
+    drawn = np.where(joins & swapped, neighbour, price)
+    return drawn, np.where(joins, price + neighbour - drawn, 0)
 
 
 def _managers_stock(world: World, rng: np.random.Generator, last: Floats, sku: Ints, region: Ints, start: int) -> Ints:

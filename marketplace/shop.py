@@ -18,11 +18,15 @@ from marketplace.world import Size, World, build_world
 
 @dataclass(frozen=True)
 class Shop:
-    """Everything a simulated shop gives away (`streams`, `request`) and what it keeps to itself (`truth`)."""
+    """Everything a simulated shop gives away (`streams`, `request`) and what it keeps to itself (`truth`).
+
+    `plans` is what earlier published plans had drawn by lot; a platform has it in its own lake, not from a stream.
+    """
 
     streams: dict[str, pa.Table]
     request: dict[str, Any]
     truth: dict[str, pa.Table]
+    plans: pa.Table
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def make_shop(played: Played, sentences: pa.Table | None = None) -> Shop:
         "next_sale": future.true_means(world, sale),
         "products": future.product_truth(world, sale),
     }
-    return Shop(streams, future.request(world, sale), truth)
+    return Shop(streams, future.request(world, sale), truth, future.past_plans(world, cells))
 
 
 def write_shop(shop: Shop, out: Path) -> dict[str, int]:

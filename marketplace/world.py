@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from marketplace.choice import Floats, Ints, competition_factors, nested_logit_factors, ranked_list_factors
+from marketplace.choice import (
+    CLASS_SHARES,
+    Floats,
+    Ints,
+    competition_factors,
+    mixed_logit_means,
+    nested_logit_factors,
+    ranked_list_factors,
+)
+from marketplace.costs import COST_DAYS, cost_paths
+from marketplace.delivery import delays, patience
 from marketplace.regimes import USUAL, Regime
 
 HOUR_US = 3_600_000_000
@@ -150,7 +160,8 @@ class World:
     category: Ints  # (s,)
     brand: Ints  # (s,)
     list_cents: Ints  # (s,)
-    cost_cents: Ints  # (s,)
+    cost_cents: Ints  # (s,) usual unit cost
+    contract_cents: Ints  # (s, contracts) unit cost under each supply contract
     launched_us: Ints  # (s,)
     quality: Floats  # (s,) drives the polarity of reviews
     region_ids: list[str]
@@ -166,6 +177,16 @@ class World:
     def elasticity(self) -> Floats:
         """Own-price elasticity of sale demand (positive number), shape (s,)."""
         return np.array([c.elasticity for c in CATEGORIES])[self.category]
+
+    @property
+    def delay(self) -> Floats:
+        """Days of delivery beyond the usual, shape (r,)."""
+        return delays(self.warehouse, self.size.regime.slow_days)
+
+    def cost_at(self, moment_us: int) -> Ints:
+        """Unit cost at a moment, cents, shape (s,); before and after the history as at its ends."""
+        contract = (moment_us - self.size.start_us) // (COST_DAYS * DAY_US)
+        return np.asarray(self.contract_cents[:, int(np.clip(contract, 0, self.contract_cents.shape[1] - 1))])
 
     def curve(self, category: int, start_hour: int, hours: int) -> Floats:
         """Share of a sale's demand in each hour of the sale, shape (hours,), sums to 1."""
@@ -201,10 +222,25 @@ class World:
             start_us, hours: start (microseconds, one or one an offer) and duration of the sale.
             shock: log shock of each offer, announced by texts.
         """
+        if self.size.regime.has_classes:
+            return np.asarray(self.class_means(sku, region, ratio, promo, start_us, hours, shock).sum(axis=0))
         start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
         usual, surge = self._usual(sku, region, ratio, promo, start, hours), np.exp(shock)
         competition = self._competition(sku, region, ratio, usual * surge)
         return np.asarray(usual * competition * surge, dtype=np.float64)
+
+    def class_means(
+        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int | Ints, hours: int, shock: Floats,
+    ) -> Floats:  # fmt: skip
+        """As `sale_mean`, by class of customers, shape (classes, offers), where the regime's customers have classes."""
+        start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
+        listed = self._usual(sku, region, np.ones(len(sku)), promo, start, hours) * np.exp(shock)
+        means = np.zeros((len(CLASS_SHARES), len(sku)))
+        for r in np.unique(region):
+            here = np.flatnonzero(region == r)
+            market = self.users / len(self.region_ids)
+            means[:, here] = mixed_logit_means(listed[here], ratio[here], self.elasticity[sku[here]], market)
+        return means
 
     def _usual(self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start: Ints, hours: int) -> Floats:
         """Mean demand of offers without a shock, as if each were the only one."""
@@ -213,7 +249,7 @@ class World:
         lift = np.array([c.lift for c in CATEGORIES])
         kind = self.category[sku]
         price = ratio ** (-self.elasticity[sku])
-        level = self.level[sku, region, (start - self.size.start_us) // DAY_US]
+        level = self.level[sku, region, (start - self.size.start_us) // DAY_US] * patience(self.delay)[region]
         return np.asarray(level * lift[kind] * timing[which, kind] * price * PROMO_EFFECT[promo], dtype=np.float64)
 
     def _competition(self, sku: Ints, region: Ints, ratio: Floats, alone: Floats) -> Floats:
@@ -258,6 +294,7 @@ def build_world(size: Size) -> World:
         brand=rng.integers(0, len(BRANDS), n),
         list_cents=list_cents,
         cost_cents=cost,
+        contract_cents=cost_paths(generator(size.seed, "costs"), cost, size.days, regime.cost_swing),
         launched_us=launched.astype(np.int64),
         quality=rng.normal(0.0, 0.6, n),
         region_ids=list(REGIONS[:r]),

@@ -40,7 +40,7 @@ def judge(sale: Sale, plan: Plan, arrivals: Arrivals) -> dict[str, float]:
     demand = arrivals.demand(sale.means(plan.chosen))
     served = np.minimum(plan.units[:, :, None], demand)
     served = served + second_choices(sale, plan, demand - served, plan.units[:, :, None] - served)
-    margin = (prices_of(plan.chosen) - sale.salvage)[:, None, None]
+    margin = sale.margins(plan.chosen)[:, :, None]
     profit = (margin * served).sum(axis=(0, 1)) - float((sale.holding * plan.units).sum())
     covered = np.nan
     if plan.p10 is not None and plan.p90 is not None:

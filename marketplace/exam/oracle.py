@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 
 from marketplace.choice import Floats, Ints
 from marketplace.exam.arrivals import Arrivals
-from marketplace.exam.table import Action, Sale, prices_of
+from marketplace.exam.table import Action, Sale
 
 ROUNDS = 3
 SWEEPS = 3
@@ -86,8 +86,7 @@ def _sweep(sale: Sale, arrivals: Arrivals, start: list[Action], prices: Prices) 
 def priced_value(sale: Sale, arrivals: Arrivals, chosen: list[Action], prices: Prices) -> float:
     """Most profit at the limits' prices, cell by cell: a newsvendor in each (cents)."""
     demand = np.sort(arrivals.demand(sale.means(chosen)), axis=2)
-    price, discount = prices_of(chosen), sale.discounts(chosen)
-    margin = (price - sale.salvage - prices.promotion * discount)[:, None]
+    margin = sale.margins(chosen) - prices.promotion * sale.discounts(chosen)[:, None]
     holding = sale.holding + prices.stock * sale.cost[:, None] + prices.space[None, :] + prices.supply[:, None]
     count = demand.shape[2]
     share = np.clip(1.0 - holding / np.maximum(margin, 1e-9), 0.0, 1.0)
@@ -100,10 +99,10 @@ def priced_value(sale: Sale, arrivals: Arrivals, chosen: list[Action], prices: P
 def units_for(sale: Sale, arrivals: Arrivals, chosen: list[Action]) -> tuple[Answer, Prices]:
     """Best units for given actions, and the limits' prices."""
     demand = arrivals.demand(sale.means(chosen))
-    price, discount = prices_of(chosen), sale.discounts(chosen)
+    discount = sale.discounts(chosen)
     cell, step, sells = _steps(demand, sale.supply)
     s, r = cell // len(sale.space), cell % len(sale.space)
-    gain = (price - sale.salvage)[s] * sells - sale.holding[s, r]
+    gain = sale.margins(chosen)[s, r] * sells - sale.holding[s, r]
     least = _least(sale, demand)
     rows = _rows(sale, s, r, discount[s] * sells)
     limits = np.concatenate([[sale.stock_budget, sale.promotion_budget], sale.space, sale.supply])

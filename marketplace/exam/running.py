@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from marketplace.choice import Floats, Ints
+from marketplace.delivery import kept
 from marketplace.exam.arrivals import Arrivals
 from marketplace.exam.table import Action, Sale, prices_of
 from marketplace.future import DURATION_HOURS
@@ -98,7 +99,9 @@ def run_sale(
     sold, stock = _serve(units, arrived, wanted)
     sent = units.sum(axis=1) + arrived.sum(axis=(1, 2))
     put_in = units + np.maximum(arrived, 0).sum(axis=2)
-    profit = (price[:, None, :] * sold).sum() + (sale.salvage * stock[:, :, -1].sum(axis=1)).sum()
+    stays = kept(sale.world.delay)[None, :, None]  # units undone by slow delivery are worth their salvage value
+    earned = price[:, None, :] * stays + sale.salvage[:, None, None] * (1.0 - stays)
+    profit = (earned * sold).sum() + (sale.salvage * stock[:, :, -1].sum(axis=1)).sum()
     profit = profit - (sale.cost * sent).sum() - (sale.shipping * put_in).sum()
     return Run(begins, units + np.maximum(arrived[:, :, 0], 0), sold, stock, float(profit))
 

@@ -52,7 +52,7 @@ def sit(paper: Paper) -> dict[str, Any]:
     request = load_request(dict(shop.request))
     scores = None if paper.scores is None else pq.ParquetFile(paper.scores).read()
     frames = build_marts(shop, scores)
-    _hand_out(paper.folder, frames, request, paper.size.seed)
+    _hand_out(paper.folder, frames, request, shop.plans, paper.size.seed)
     _ask_platform(paper)
     past = _frame(paper.folder / "shop" / "demand.parquet")
     plans = {**_by_rule(sale, frames, past, request), **_by_platform(paper.folder, sale, frames, request)}
@@ -65,12 +65,13 @@ def sit(paper: Paper) -> dict[str, Any]:
     return {"seed": paper.size.seed, "marks": marks, "corrected": corrected}
 
 
-def _hand_out(folder: Path, frames: dict[str, pd.DataFrame], request: SaleRequest, seed: int) -> None:
+def _hand_out(folder: Path, frames: dict[str, pd.DataFrame], request: SaleRequest, plans: pa.Table, seed: int) -> None:
     """Two folders of decision tables: the shop's, and one whose texts are dealt to other SKUs of the same sale."""
     shuffled = {**frames, "features": shuffle_text(frames["features"], seed)}
     for name, tables in (("shop", frames), ("shuffled", shuffled)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "request.json").write_text(request.canonical_json(), encoding="utf-8")
+        pq.write_table(plans, folder / name / "plans.parquet")
         for table in ("performance", "hours", "features", "products", "regions"):
             pq.write_table(
                 pa.Table.from_pandas(tables[table], preserve_index=False), folder / name / f"{table}.parquet"

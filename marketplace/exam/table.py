@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from marketplace.choice import Floats, Ints
+from marketplace.delivery import kept
 from marketplace.future import NextSale, sale_means
 from marketplace.world import PROMO_TYPES, World
 
@@ -40,6 +41,14 @@ class Sale:
     def holding(self) -> Floats:
         """Cost of a unit that stays, shape (s, r), cents."""
         return np.asarray((self.cost - self.salvage)[:, None] + self.shipping[None, :], dtype=np.float64)
+
+    def margins(self, chosen: list[Action]) -> Floats:
+        """What a unit sold brings above its salvage value, shape (s, r), cents; less where slow delivery undoes sales.
+
+        A unit that is cancelled or sent back because of it is worth its salvage value.
+        """
+        stays = kept(self.world.delay)
+        return np.asarray((prices_of(chosen) - self.salvage)[:, None] * stays[None, :], dtype=np.float64)
 
     def discounts(self, chosen: list[Action]) -> Floats:
         """What the promotion budget pays for a unit of each SKU, cents, shape (s,)."""

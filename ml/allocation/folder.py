@@ -3,7 +3,9 @@
 The folder holds `request.json` (or `.yaml`) and Parquet tables with the columns of the marts: `performance`
 (`fct_sale_performance`), `hours` (units and share in stock by hour of each past offer), `features` (`feat_demand`:
 past offers and the request's rows), `products` (`sku_id`, `category`) and `regions` (`region_id`, `shipping_cost`).
-Written beside them: `demand.parquet` (past demand, corrected), and for each kind of model `plan_<kind>.parquet`.
+A table `plans` (rows of `allocation_recommendations` of earlier plans) may be there: prices that they drew by lot are
+learnt from. Written beside them: `demand.parquet` (past demand, corrected), and for each kind of model
+`plan_<kind>.parquet`.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from ml.allocation.plan import Inputs, Planned, make_plan, plan_rows, with_exper
 from ml.allocation.store import past_lifts
 from ml.demand import level
 from ml.demand.files import read_panel
+from ml.demand.lots import with_lots
 from ml.demand.unconstrain import CELL, first_choices, unconstrain
 
 KINDS = ("text", "plain")  # with the texts' features, and without
+PLANS = "plans"  # optional
 TABLES = ("performance", "hours", "features", "products", "regions")
 
 
@@ -47,6 +51,8 @@ def plan_folder(folder: Path, kinds: tuple[str, ...], seed: int) -> dict[str, An
     request, frames = _request(folder), {name: read_panel(folder / f"{name}.parquet") for name in TABLES}
     demand = past_demand(frames)
     _write(demand, folder / "demand.parquet")
+    if (folder / f"{PLANS}.parquet").is_file():
+        frames["features"] = with_lots(frames["features"], read_panel(folder / f"{PLANS}.parquet"))
     inputs = inputs_from(request, frames, demand)
     data = level.training_set(inputs.history, inputs.history["demand"].to_numpy(dtype=float))
     answer = {}

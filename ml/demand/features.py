@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml.demand.instruments import Moves, lot_moves
+
 Floats = npt.NDArray[np.float64]
 
 CELL = ["campaign_id", "sku_id", "region_id"]
@@ -26,6 +28,7 @@ PLAIN = [
 ]  # fmt: skip
 ACTION = ["start_evening", "start_night", "log_rivals_price", "rivals", "rival_discount"]
 CATEGORICAL = ["category", "promo_type"]
+LOT = ("lot_price", "lot_other_price", "lot_chance")  # of offers whose price was drawn: see `ml.demand.lots`
 MOST_PAST_SALES, MOST_AGE_DAYS = 6.0, 365.0
 PRIOR_POSTS = 4.0  # posts without a word that a count starts with: a handful says little about demand
 FLOOR_UNITS = 0.1  # least baseline units a day a ratio is taken over
@@ -142,6 +145,15 @@ def design(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 def log_price_ratio(rows: pd.DataFrame) -> Floats:
     """log(offer price / list price), shape (rows,)."""
     return np.asarray(np.log(_num(rows, "offer_price") / _num(rows, "list_price")), dtype=np.float64)
+
+
+def price_moves(rows: pd.DataFrame) -> Moves:
+    """What moved past prices besides expected demand: unit costs, and lots where the columns `LOT` are there."""
+    cost, listed, price = (_num(rows, name) for name in ("unit_cost", "list_price", "offer_price"))
+    drawn, other, chance = (_num(rows, name) if name in rows else np.full(len(rows), np.nan) for name in LOT)
+    lot, centre = lot_moves(np.where(np.isfinite(drawn), drawn, price), other, chance, listed)
+    log_cost = np.log(np.where(cost > 0, cost, np.nan))
+    return Moves(log_cost, np.asarray(np.log(listed)), rows["sku_id"].to_numpy(), lot, centre)
 
 
 def log_lift(demand: Floats, base: Floats) -> Floats:

@@ -18,6 +18,7 @@ import pandas as pd
 from ml.demand import features as ft
 from ml.demand.backbone import cross_fitted, fit_ridge
 from ml.demand.heads import QUANTILES, LevelHeads
+from ml.demand.instruments import Moves
 from ml.demand.response import Response, learn_response
 from ml.demand.substitution import PastOffers, learn_substitution
 
@@ -35,7 +36,7 @@ PARAMETERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Training:
-    """Past offers in order of time: features, targets, the sale and region of each row, and looks at its page."""
+    """Past offers: features, targets, the sale and region of each row, looks at its page, what moved its price."""
 
     frame: pd.DataFrame
     lift: Floats
@@ -44,6 +45,7 @@ class Training:
     order: npt.NDArray[np.int64]  # position of the row's sale in time
     regions: npt.NDArray[Any]
     looks: Floats
+    moves: Moves
 
 
 def training_set(rows: pd.DataFrame, demand: Floats) -> Training:
@@ -62,7 +64,7 @@ def training_set(rows: pd.DataFrame, demand: Floats) -> Training:
     order = pd.Index(rank).get_indexer(rows["campaign_id"])
     return Training(
         frame, lift, ft.log_price_ratio(rows), rows["campaign_id"].to_numpy(), order.astype(np.int64),
-        rows["region_id"].to_numpy(), ft.usual_looks(rows),
+        rows["region_id"].to_numpy(), ft.usual_looks(rows), ft.price_moves(rows),
     )  # fmt: skip
 
 
@@ -79,14 +81,16 @@ def fit(data: Training, *, with_text: bool, seed: int) -> LevelHeads:
 
 
 def _subset(data: Training, keep: npt.NDArray[np.bool_]) -> Training:
-    return Training(**{part.name: getattr(data, part.name)[keep] for part in fields(data)})
+    arrays = {part.name: getattr(data, part.name)[keep] for part in fields(data) if part.name != "moves"}
+    moves = {part.name: getattr(data.moves, part.name)[keep] for part in fields(data.moves)}
+    return Training(**arrays, moves=Moves(**moves))
 
 
 def _fit_once(data: Training, columns: list[str], shifts: dict[str, float], seed: int) -> LevelHeads:
     import lightgbm
 
     frame = data.frame[columns]
-    response = learn_response(frame, data.lift, data.log_ratio, data.sales, ft.CATEGORICAL)
+    response = learn_response(frame, data.lift, data.log_ratio, data.sales, ft.CATEGORICAL, data.moves)
     target = data.lift - response.log_effect(frame["category"].to_numpy(), data.log_ratio)
     ridge = fit_ridge(frame, target, data.sales, ft.CATEGORICAL)
     left = target - cross_fitted(frame, target, data.sales, ft.CATEGORICAL)

@@ -5,11 +5,15 @@ log demand and log price are first freed, sale by sale out of fold, of what was 
 Chernozhukov et al. 2018); the slope of the residuals is the elasticity. Category slopes are drawn to the pooled
 one by ridge. Where the price hardly moves once its reasons are known (first stage F < 10) no slope is trusted
 and the prior stands.
+
+A manager who knows more than the features hold still biases that slope. Where unit costs moved prices, or lots drew
+them, `ml.demand.instruments` gives unbiased slopes; the pooled slope is then all of them by precision, and the
+categories, whose differences the observational slopes tell best, move with it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,25 +21,30 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.demand.backbone import cross_fitted
+from ml.demand.instruments import LEAST_F, Evidence, Moves, combined, from_costs, from_lots
 
 Floats = npt.NDArray[np.float64]
 
 PRIOR = -1.5  # elasticity assumed where the data says nothing
 PRIOR_SD = 1.0  # of the pooled slope around PRIOR
 SPREAD_SD = 0.5  # of a category's slope around the pooled one
-LEAST_F = 10.0
 LIMITS = (-6.0, -0.05)  # demand never rises with its own price
 
 
 @dataclass(frozen=True)
 class Response:
-    """Elasticities: d log demand / d log price, by category, with the pooled one for others."""
+    """Elasticities: d log demand / d log price, by category, with the pooled one for others.
+
+    `observational` is the pooled slope before other evidence; `evidence` that evidence by name: `costs`, `lots`.
+    """
 
     pooled: float
     by_category: dict[str, float]
     pooled_se: float
     first_stage_f: float
     refused: bool
+    observational: float | None = None
+    evidence: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def log_effect(self, category: npt.NDArray[Any], log_ratio: Floats) -> Floats:
         """Change of log demand at `log_ratio` = log(price / list price), shape (rows,)."""
@@ -53,6 +62,7 @@ def learn_response(
     log_ratio: Floats,
     sales: npt.NDArray[Any],
     categorical: list[str],
+    moves: Moves | None = None,
 ) -> Response:
     """Elasticities from past offers.
 
@@ -62,20 +72,44 @@ def learn_response(
         log_ratio: log(offer price / list price), shape (rows,).
         sales: sale of each row; folds and standard errors respect it.
         categorical: names of categorical controls; `category` must be one.
+        moves: what moved the prices besides expected demand, where it is known.
     """
     y = log_lift - cross_fitted(controls, log_lift, sales, categorical)
     p = log_ratio - cross_fitted(controls, log_ratio, sales, categorical)
     strength = _first_stage_f(p, log_ratio, sales)
+    found = _other_evidence(controls, log_lift, y, log_ratio, sales, categorical, moves)
     if strength < LEAST_F:
-        return Response(PRIOR, {}, PRIOR_SD, strength, True)
+        pooled, se = combined(PRIOR, PRIOR_SD, list(found.values()), biased=False)
+        return Response(_limited(pooled), {}, se, strength, not found, PRIOR, _words(found))
     category = controls["category"].astype(str).to_numpy()
     noise = float(np.var(y - p * (p @ y) / (p @ p)))
     pooled = _shrunk(p, y, noise, PRIOR, PRIOR_SD)
+    # A slope that is given up as biased must not leave a noisy one alone: the prior has its say again.
+    others = [*found.values(), Evidence(PRIOR, PRIOR_SD, 0.0, 0)] if found else []
+    best, se = combined(pooled, _clustered_se(p, y - pooled * p, sales), others)
     slopes = {
-        str(c): _limited(_shrunk(p[category == c], y[category == c], noise, pooled, SPREAD_SD))
+        str(c): _limited(_shrunk(p[category == c], y[category == c], noise, pooled, SPREAD_SD) + best - pooled)
         for c in np.unique(category)
     }
-    return Response(_limited(pooled), slopes, _clustered_se(p, y - pooled * p, sales), strength, False)
+    return Response(_limited(best), slopes, se, strength, False, pooled, _words(found))
+
+
+def _other_evidence(
+    controls: pd.DataFrame, lift: Floats, freed: Floats, log_ratio: Floats, sales: npt.NDArray[Any],
+    categorical: list[str], moves: Moves | None,
+) -> dict[str, Evidence]:  # fmt: skip
+    """Unbiased slopes by name, those that can be had."""
+    if moves is None:
+        return {}
+    tried = {
+        "costs": from_costs(controls, lift, log_ratio, sales, moves, categorical),
+        "lots": from_lots(freed, log_ratio, sales, moves),
+    }
+    return {name: evidence for name, evidence in tried.items() if evidence is not None}
+
+
+def _words(found: dict[str, Evidence]) -> dict[str, dict[str, float]]:
+    return {name: asdict(evidence) for name, evidence in found.items()}
 
 
 def _shrunk(p: Floats, y: Floats, noise: float, towards: float, sd: float) -> float:

@@ -9,12 +9,15 @@ import pandas as pd
 import pyarrow as pa
 
 from flashsale import warehouse
-from flashsale.decision_tables import UNCONSTRAINED_DEMAND
+from flashsale.decision_tables import ALLOCATION_RECOMMENDATIONS, UNCONSTRAINED_DEMAND
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake, content_hash
 from flashsale.settings import settings
+from ml.demand.features import LOT
+from ml.demand.lots import with_lots
 from ml.demand.unconstrain import CELL, first_choices, unconstrain
 
+PLANS = "decisions/allocation_recommendations"
 KEY_ORDER = "campaign_id, sku_id, region_id"
 # A sale counts once it has ended in the data: a half-observed one would look like weak demand.
 ENDED = "s.ends_at <= (select max(ordered_at) from marts.fct_orders)"
@@ -88,13 +91,23 @@ def unconstrained_cells() -> pd.DataFrame:
 
 
 def learning_rows() -> tuple[pd.DataFrame, str]:
-    """`feat_demand` rows of ended sales with first choices as `demand`, and a hash of what they were made from."""
+    """`feat_demand` rows of ended sales with first choices as `demand`, prices by lot, and a hash of it all."""
     rows, digest = planned_rows()
     demand = unconstrained_cells()
     demand["demand"] = first_choices(demand)
     joined = rows.merge(demand[[*CELL, "demand"]], on=CELL, how="inner", validate="one_to_one")
-    mark = hashlib.sha256(digest.encode() + demand.to_csv(index=False).encode()).hexdigest()
-    return joined, mark
+    joined = with_lots(joined, published_plans())
+    lots = joined.loc[joined[list(LOT)].notna().all(axis=1), [*CELL, *LOT]]
+    marks = demand.to_csv(index=False) + ("" if lots.empty else lots.to_csv(index=False))
+    return joined, hashlib.sha256(digest.encode() + marks.encode()).hexdigest()
+
+
+def published_plans() -> pd.DataFrame:
+    """Rows of all published plans, in the order of their partitions."""
+    lake = Lake(settings().lake_uri)
+    rows = [lake.read_one(manifest) for manifest in lake.partitions(PLANS).values()]
+    rows = [table for table in rows if table.num_rows and table["status"][0].as_py() == "published"]
+    return to_frame(pa.concat_tables([*rows, ALLOCATION_RECOMMENDATIONS.empty_table()], promote_options="default"))
 
 
 def publish_unconstrained(frame: pd.DataFrame) -> Commit:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml.demand.lots import drawn_offers
 from ml.scoring.uncertainty import ALPHA
 
 Floats = npt.NDArray[np.float64]
@@ -61,9 +62,7 @@ def drawn_skus(plans: pd.DataFrame, sold: pd.DataFrame) -> pd.DataFrame:
         `plan_id`, `sku_id`, `lower` (whether the lower price was drawn), `chance` (of the lower price), `gap` (log of
         the higher price over the lower), `outcome`. A plan's offer is found again by SKU, region and start.
     """
-    drawn = plans[(plans["status"] == "published") & plans["experiment_arm"].notna() & (plans["allocate_units"] > 0)]
-    drawn = drawn.assign(starts_at=pd.to_datetime(drawn["starts_at"], utc=True))
-    cells = drawn.merge(
+    cells = drawn_offers(plans).merge(
         sold.assign(starts_at=pd.to_datetime(sold["starts_at"], utc=True)), on=["sku_id", "region_id", "starts_at"]
     )
     keys = ["plan_id", "sku_id"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from flashsale import warehouse
-from flashsale.decision_tables import ALLOCATION_RECOMMENDATIONS, CAMPAIGN_SCORES
+from flashsale.decision_tables import CAMPAIGN_SCORES
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake
 from flashsale.request import load_request
@@ -23,7 +23,7 @@ from ml.scoring.score import METHOD_VERSION
 from ml.scoring.window import POST_DAYS, PRE_DAYS, WAIT_DAYS
 
 DATASET = "decisions/campaign_scores"
-PLANS = "decisions/allocation_recommendations"
+PLANS = demand.PLANS
 REQUESTS = "raw/sale_requests"
 BATCH = 20  # sales a task scores: a start costs seconds, a score a fraction of one
 
@@ -100,11 +100,7 @@ def write_scores(campaign_id: str, digest: str, frame: pd.DataFrame) -> Commit:
 
 def drawn_prices() -> pd.DataFrame:
     """SKUs whose price was drawn by lot in a published plan and whose sale is scored, from `arms.drawn_skus`."""
-    manifests = [m for m in lake().partitions(PLANS).values() if _first(m, "status") == "published"]
-    rows = [lake().read_one(manifest) for manifest in manifests]
-    plans = demand.to_frame(
-        pa.concat_tables([*rows, ALLOCATION_RECOMMENDATIONS.empty_table()], promote_options="default")
-    )
+    plans = demand.published_plans()
     if not plans["experiment_arm"].notna().any() or not lake().partitions(DATASET):
         return drawn_skus(plans, pd.DataFrame(columns=[*CELL[1:], "starts_at", "demand", "counterfactual_units"]))
     scores = demand.to_frame(lake().read(DATASET, columns=[*CELL, "level", "counterfactual_units"]))

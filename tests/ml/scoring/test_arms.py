@@ -107,7 +107,8 @@ def test_the_command_says_when_there_is_nothing_yet(home: Path, capsys: pytest.C
     assert "no SKU of a published plan" in said["note"]
     start = pd.Timestamp("2026-11-11", tz="UTC").to_pydatetime()
     row = {"plan_id": "p1", "sku_id": "a", "region_id": "east", "status": "published", "experiment_arm": "best_price",
-           "starts_at": start, "allocate_units": 3}  # fmt: skip
+           "experiment_propensity": 0.5, "experiment_other_price": 9.0, "starts_at": start,
+           "allocate_units": 3}  # fmt: skip
     table = pa.Table.from_pylist([row], ALLOCATION_RECOMMENDATIONS)
     Lake(settings().lake_uri).write("decisions/allocation_recommendations", "plan_id=p1", table)
     assert main(["scoring", "arms"]) == 0  # drawn, but nothing has been scored
