@@ -127,10 +127,12 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: to
 
 
 def _product(module: nn.Module, states: torch.Tensor) -> torch.Tensor:
-    """A linear layer in the states' type; one that peft wrapped runs as it likes."""
+    """A linear layer in the states' type; one that peft wrapped runs as it likes, its own parts cast on the way."""
     if type(module) is nn.Linear:
         return F.linear(states, *_narrow((module,), states.dtype))
-    return module(states).to(states.dtype)
+    narrow = states.dtype != torch.float32
+    with torch.autocast(states.device.type, states.dtype if narrow else None, enabled=narrow, cache_enabled=False):
+        return module(states).to(states.dtype)
 
 
 def _mixed(attention: nn.Module, states: torch.Tensor) -> torch.Tensor:
@@ -162,4 +164,4 @@ def normed(states: torch.Tensor, norm: nn.Module, epsilon: float) -> torch.Tenso
     weight, bias = norm.weight, norm.bias
     if states.device.type != "cpu":
         weight, bias = weight.to(states.dtype), bias.to(states.dtype)
-    return F.layer_norm(states, (states.shape[-1],), weight, bias, epsilon)
+    return F.layer_norm(states, norm.weight.shape, weight, bias, epsilon)

@@ -85,6 +85,14 @@ def test_a_method_learns_and_is_served_with_what_it_learnt(tiny_base: Path, tmp_
     assert (word in same) == (method != "full"), "methods leave the word embeddings alone"
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_learns_in_bfloat16(tiny_base: Path, method: str) -> None:
+    seed_everything(2)
+    config = _config(adapt=Adaptation(method=method, rank=4, prefix_tokens=3), precision="bf16", epochs=4)
+    history = Trainer(model.build(tiny_base), config, pad=1, seed=2).fit(_rows(tiny_base), _rows(tiny_base)[:10])
+    assert history.evaluations[-1]["valid_loss"] < history.evaluations[0]["valid_loss"]
+
+
 @pytest.mark.parametrize("method", ["lora", "adapters"])
 def test_melting_changes_no_answer(tiny_base: Path, method: str) -> None:
     torch.manual_seed(0)
