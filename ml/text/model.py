@@ -134,10 +134,10 @@ def taught_losses(
     wanted = {name: tensors[f"taught_{name}"] / temperature for name in ("sentiment", "intent", "tags")}
     counted, judged = labelled(tensors), (tensors["tags"] != IGNORED).float()
     scale = temperature**2
-    yes_no = (torch.stack([value, torch.zeros_like(value)], -1) for value in (intent, wanted["intent"]))
+    meant, told = (torch.stack([value, torch.zeros_like(value)], -1) for value in (intent, wanted["intent"]))
     return (
         scale * _divergence(sentiment, wanted["sentiment"], counted) / totals["intent"],
-        scale * _divergence(*yes_no, counted) / totals["intent"],
+        scale * _divergence(meant, told, counted) / totals["intent"],
         scale * _divergence(tags, wanted["tags"], judged) / totals["tags"],
     )
 
