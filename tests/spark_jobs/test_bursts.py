@@ -102,15 +102,16 @@ def test_chance_alone_makes_few_discoveries(scatter: float, most: float) -> None
 
 def test_bursts_are_found_all_the_same() -> None:
     """A term of two to eight texts a day grows to some five times as many; another, all but new, comes to nine texts."""
-    grown, new = [], []
+    grown: list[bool] = []
+    new: list[bool] = []
     for counts, mean in stationary(8, 60, 0.1):
         one = np.flatnonzero((mean > 2) & (mean < 8))[len(grown)]
         other = np.flatnonzero(mean < 0.1)[len(new)]
         counts[0, one] += round(3 * mean[one] + 10)
         counts[0, other] = 9
         chosen = reported(counts)
-        grown.append(chosen[one])
-        new.append(chosen[other])
+        grown.append(bool(chosen[one]))
+        new.append(bool(chosen[other]))
     assert np.mean(grown) >= 0.65 and np.mean(new) >= 0.95
 
 
