@@ -34,8 +34,10 @@ import math
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -272,6 +274,30 @@ def scoring(folder: str, rows: int, rounds: int) -> Result:
         spark.stop()
 
 
+@contextmanager
+def served(folder: str) -> Iterator[str]:
+    """A model folder as the registry gives one; what `ml text train` wrote is put into such a one for as long."""
+    if (Path(folder) / "MLmodel").exists():
+        yield folder
+        return
+    import mlflow
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    from ml.text.scorer import COLUMNS
+
+    answer = pd.DataFrame([{name: "" if name in ("sentiment", "spans") else 0.0 for name in COLUMNS}])
+    with tempfile.TemporaryDirectory() as scratch:
+        mlflow.pyfunc.save_model(
+            f"{scratch}/model",
+            python_model=str(Path(__file__).parents[1] / "ml" / "text" / "scorer.py"),
+            artifacts={"model": folder},
+            signature=infer_signature(pd.DataFrame({"text": ["a"]}), answer, {"threads": 0}),
+            pip_requirements=["mlflow"],
+        )
+        yield f"{scratch}/model"
+
+
 def growth(sizes: tuple[int, ...]) -> Result:
     """Exponent of cleaning's time in the number of rows, the slope of a line through the logarithms, beside `FLAT`."""
     cleaned(resampled(sizes[0], seed=1))  # patterns and dictionaries are made ready once
@@ -300,7 +326,8 @@ def measured(part: str, args: argparse.Namespace, rounds: int) -> list[Result]:
         return against_rensa(sentences().to_pylist(), *((4_000, 800) if args.quick else (200_000, 4_000)), rounds)
     if part == "score":
         rows = args.score_rows or (QUICK_SCORED if args.quick else SCORED)
-        return [scoring(args.model, rows, rounds)]
+        with served(args.model) as folder:
+            return [scoring(folder, rows, rounds)]
     return [growth(QUICK_GROWTH if args.quick else GROWTH)]
 
 
