@@ -96,12 +96,18 @@ def _seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def write(name: str, results: list[Result], *, quick: bool) -> None:
-    """Print the table and leave `results/<name>.json`; what a quick run says stays out of git, in `results/quick/`."""
+def write(name: str, results: list[Result], *, quick: bool, others: bool = False) -> None:
+    """Print the table and leave `results/<name>.json`; what a quick run says stays out of git, in `results/quick/`.
+
+    With `others`, results of other names that the file holds stay before these.
+    """
     folder = RESULTS / "quick" if quick else RESULTS
     folder.mkdir(exist_ok=True)
+    path, now = folder / f"{name}.json", {r.name for r in results}
+    before = json.loads(path.read_text()) if others and path.exists() else []
     rounded = [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in results]
-    (folder / f"{name}.json").write_text(json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")
+    kept = [row for row in before if row["name"] not in now]
+    path.write_text(json.dumps(kept + rounded, indent=1, ensure_ascii=False) + "\n")
     print(f"{'name':34} {'ratio':>8} {'95 % interval':>18} {'ours':>10} {'peer':>10} unit")
     for r in results:
         print(f"{r.name:34} {r.ratio:8.2f} {f'{r.low:.2f} to {r.high:.2f}':>18} {r.ours:10.4f} {r.peer:10.4f} {r.unit}")

@@ -1,6 +1,6 @@
 """The live watch beside a plain Spark micro-batch job, and how long an alert takes once its micro-batch has closed.
 
-    python benchmarks/live.py [--quick] [--events N]
+    python benchmarks/live.py [--quick] [--events N] [--files N] [--rounds N]
 
 Simulated events of a sale arrive file by file, 5 % of them twice and 2 % late. Ours is `watch_live_sale` as it runs:
 minute figures, what is left, alerts, all written to the lake. The peer is a job as one would write it first: the same
@@ -8,8 +8,10 @@ records without repeats (`dropDuplicatesWithinWatermark`), grouped by minute, SK
 each batch written as Parquet; no stock forecast, no alerts, no table to read while it goes on. Each side takes the next
 file when the one before is done. The figures of every minute and cell must be equal and those of a plain count.
 
-`live_vs_micro_batch` states events a second and core. `live_alert_p99` states the seconds from a closed micro-batch to
-its written alerts against the bound of one second; its interval is a bootstrap over batches.
+`live_vs_micro_batch` states events a second and core; a batch has a cost of its own (plans, state, commits), so fewer
+and larger files make both sides faster. `live_alert_p99` states the seconds from a closed micro-batch to its written
+alerts against the bound of one second; its interval is a bootstrap over batches. `live_exact_after_kill`: the watch as
+a process of its own is killed in its second batch and goes on in another; the minutes and cells that are then right.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,7 +31,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 THREADS = os.cpu_count() or 1
 os.environ["FLASHSALE_SPARK_MASTER"] = f"local[{THREADS}]"
 os.environ["FLASHSALE_SHUFFLE_PARTITIONS"] = str(THREADS)
@@ -40,7 +46,7 @@ from flashsale.lake import Lake
 from spark_jobs import watch_live_sale as job
 from spark_jobs.live.watcher import Watcher
 
-EVENTS, FILES = 1_000_000, 60
+EVENTS, FILES, ROUNDS = 200_000, 6, 2
 QUICK_EVENTS, QUICK_FILES = 3_000, 3
 BEGAN = datetime(2026, 11, 11, tzinfo=UTC)
 MINUTES = 120
@@ -134,25 +140,68 @@ def figures(rows: list[dict[str, Any]]) -> Figures:
     return {(r["minute"].isoformat(), r["sku_id"], r["region_id"]): tuple(r[n] for n in FIGURES) for r in rows}
 
 
+def watch_words(place: Path) -> list[str]:
+    """The watch's command line for the sale whose files come to `place`."""
+    given = ["--lake", str(place / "lake"), "--source", str(place / "source"), "--campaign-id", "c"]
+    hours = ["--starts-at", BEGAN.isoformat(), "--ends-at", (BEGAN + timedelta(minutes=MINUTES)).isoformat()]
+    return [*given, *hours, "--checkpoint", str(place / "checkpoint"), "--every-seconds", "0"]
+
+
+def watched(spark: Any, place: Path, coming: Iterator[None], waits: list[float]) -> Figures:
+    """Watch in this process until nothing more comes; `waits` collects seconds from closed batches to alerts."""
+    args = job.arguments(watch_words(place))
+    lake = Lake(args.lake)
+    watcher = Watcher(lake, job.sale_of(lake, args))
+    query = job.start(spark, watcher, args)
+    for _ in coming:
+        query.processAllAvailable()
+    query.stop()
+    if not watcher.raised:
+        raise AssertionError("the simulated sale sells out, yet no alert was raised")
+    waits.extend(watcher.seconds)
+    return figures(lake.read("live/minutes").to_pylist())
+
+
 def our_side(spark: Any, staged: Path, folder: Path, waits: list[float]) -> Callable[[], Figures]:
-    """The watch; `waits` collects seconds from closed batches to written alerts."""
+    """The watch."""
     numbers = count(1)
 
     def run() -> Figures:
         place = fresh(folder, numbers)
-        given = ["--lake", str(place / "lake"), "--source", str(place / "source"), "--campaign-id", "c"]
-        hours = ["--starts-at", BEGAN.isoformat(), "--ends-at", (BEGAN + timedelta(minutes=MINUTES)).isoformat()]
-        args = job.arguments([*given, *hours, "--checkpoint", str(place / "checkpoint"), "--every-seconds", "0"])
-        lake = Lake(args.lake)
-        watcher = Watcher(lake, job.sale_of(lake, args))
-        query = job.start(spark, watcher, args)
-        for _ in arrivals(staged, place / "source"):
-            query.processAllAvailable()
-        query.stop()
-        waits.extend(watcher.seconds)
-        return figures(lake.read("live/minutes").to_pylist())
+        return watched(spark, place, arrivals(staged, place / "source"), waits)
 
     return run
+
+
+def after_a_kill(spark: Any, staged: Path, folder: Path, truth: Figures) -> Result:
+    """Share of minutes and cells that are right after a watch was killed in its second batch and another went on."""
+    place = fresh(folder, count(1))
+    coming = arrivals(staged, place / "source")
+    next(coming)
+    log = place / "killed.log"
+    with log.open("w") as said:
+        command = [sys.executable, str(ROOT / "spark_jobs" / "watch_live_sale.py"), *watch_words(place)]
+        first = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        try:
+            _until(lambda: (place / "checkpoint" / "commits" / "0").exists(), first, log)
+            next(coming)
+            _until(lambda: (place / "checkpoint" / "offsets" / "1").exists(), first, log)
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+    found = watched(spark, place, coming, [])
+    right = sum(found.get(key) == value for key, value in truth.items()) - len(found.keys() - truth.keys())
+    share = right / len(truth)
+    return Result("live_exact_after_kill", share, share, share, float(right), float(len(truth)), "cells", machine())
+
+
+def _until(ready: Callable[[], bool], process: subprocess.Popen[Any], log: Path) -> None:
+    """Wait; raises where the process ends first, or after five minutes."""
+    until = time.monotonic() + 300
+    while not ready():
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"the watch did not come so far: {log.read_text()[-2000:]}")
+        time.sleep(0.05)
 
 
 def plain(spark: Any, source: Path) -> Any:
@@ -227,13 +276,15 @@ def main() -> None:
     """Measure and write `results/live.json`."""
     made = parser(__doc__ or "")
     made.add_argument("--events", type=int, help=f"different events (default {EVENTS}, with --quick {QUICK_EVENTS})")
+    made.add_argument("--files", type=int, help=f"files they come in (default {FILES}, with --quick {QUICK_FILES})")
+    made.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick 1")
     args = made.parse_args()
     from spark_jobs.session import build_session
 
     spark = build_session("benchmark-live")
     spark.sparkContext.setLogLevel("ERROR")
     events = args.events or (QUICK_EVENTS if args.quick else EVENTS)
-    parts = sale(events, QUICK_FILES if args.quick else FILES)
+    parts = sale(events, args.files or (QUICK_FILES if args.quick else FILES))
     truth, sent = counted(parts), sum(len(part) for part in parts)
     print(f"{sent} records of {events} events in {len(parts)} files, {len(truth)} minutes of cells, {THREADS} threads")
     waits: list[float] = []
@@ -243,11 +294,14 @@ def main() -> None:
         stage(parts, staged)
         sides = our_side(spark, staged, ours, waits), peer_side(spark, staged, peer)
         work, unit = sent // THREADS, "events/s a core"
-        rounds = 1 if args.quick else 3
+        rounds = args.rounds or (1 if args.quick else ROUNDS)
         result = compare(
             "live_vs_micro_batch", *sides, rounds=rounds, same=lambda a, b: a == b == truth, work=work, unit=unit
         )
-    write("live", [result, latency(waits)], quick=args.quick)
+        exact = after_a_kill(spark, staged, Path(scratch) / "killed", truth)
+    write("live", [result, latency(waits), exact], quick=args.quick)
+    if exact.ratio != 1.0:
+        raise AssertionError(f"live_exact_after_kill: {exact.ours:.0f} of {exact.peer:.0f} cells are right")
     spark.stop()
 
 

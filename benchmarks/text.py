@@ -1,14 +1,18 @@
 """Text at scale: cleaning beside Spark, Polars and DuckDB; near-duplicates beside Rensa; cost per row as rows grow.
 
-    python benchmarks/text.py [--quick] [--rows N] [--model FOLDER]
+    python benchmarks/text.py [--quick] [--rows N] [--rounds N] [--part clean|dedup|score|growth …]
+        [--model FOLDER] [--score-rows N]
+
+A part is measured by itself with `--part` (repeatable); what the results hold of the others stays. Without it all are,
+scoring where a model is given. A model of minutes will do: `python -m ml text train --config demo --out FOLDER`.
 
 **Cleaning.** Real sentences resampled with identifiers, links, mentions and markup, by default more than 1 GB of them.
 The peers run the table's patterns one after another (`regexp_replace`, `str.replace_all`), in the form their engine
 reads with the same meaning; DuckDB tests a rule's one literal first, which is faster there. Every row of both outputs
 must be equal. Form NFKC, entities, emoji and repeated characters are not to be had in their expressions, so that texts
 are given on which these change nothing: ours looks for them all the same, tells the language and the kinds masked, the
-peers are spared that. Same threads on both sides. Spark gets a twentieth of the rows: it needs minutes where the others
-need seconds.
+peers are spared that. Same threads on both sides. DuckDB and Spark, which need ten times as long, get a tenth and a
+hundredth of the rows, and so do we beside them; the unit of a result says how many.
 
 **Near-duplicates.** From the same shingles; ours from the texts, Rensa once from ready lists of shingles and once from
 the texts as well. Recall and precision of what is dropped, against exact Jaccard similarity of all pairs, are printed
@@ -18,16 +22,22 @@ figures, or its best.
 **Scoring.** With `--model`, a fetched version of the text model: distinct sentences scored in Spark's workers, one
 thread each, beside the same model in one process with as many threads. Both have it loaded; at least 99 in 100
 sentences must get the same sentiment (numbers of low precision depend on what shares a batch).
+
+**Growth.** Cost per row from 10^5 to 10^7 rows, once; `clean_growth` states the exponent of the time in the rows beside
+1.05, without an interval.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,15 +51,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.harness import Result, compare, parser, write
+from benchmarks.harness import Result, compare, machine, parser, write
+from benchmarks.near_duplicates import against_rensa
 from flashsale.identifiers import Rule
 from spark_jobs.arrow import whole
 from spark_jobs.cleaning import Options, clean_texts, normalise, rules
-from spark_jobs.minhash import FEW, THRESHOLD, earliest, signatures
 
 ROWS = 6_500_000  # more than 1 GB
 QUICK_ROWS = 20_000
-SPARK_SHARE = 20
+#: Of the rows, one in so many goes to a peer that is so much slower; not fewer than `LEAST_ROWS`.
+SPARK_SHARE, DUCKDB_SHARE = 100, 10
+LEAST_ROWS = 20_000
+ROUNDS = 2
+#: Distinct sentences to score.
+SCORED, QUICK_SCORED = 2_000, 200
+#: The exponent of time in rows that counts as flat.
+FLAT = 1.05
+PARTS = ("clean", "dedup", "score", "growth")
 GROWTH = (100_000, 1_000_000, 10_000_000)
 QUICK_GROWTH = (2_000, 20_000)
 #: Rows made and cleaned at a time where there are many: an array of strings ends at 2 GB.
@@ -66,8 +84,6 @@ NOISE = (
     " #双十一#",
     " 010-12345678",
 )
-#: Rensa's settings that are tried: hash functions and bands.
-SETTINGS = ((80, 20), (128, 32), (256, 64), (128, 16))
 PLAIN = Options(keep_emoji=True)
 
 
@@ -198,122 +214,30 @@ def against_spark(texts: pa.Array, rounds: int) -> Result:
     def run(side: Any) -> Callable[[], Any]:
         return lambda: side.agg(F.sum(F.xxhash64("clean") % 1_000_003), F.count("clean")).collect()
 
-    result = compare("clean_vs_spark", run(ours), run(peer), rounds=rounds, same=lambda a, b: bool(a == b))
+    unit = f"s for {len(texts):,} rows"
+    result = compare("clean_vs_spark", run(ours), run(peer), rounds=rounds, same=lambda a, b: bool(a == b), unit=unit)
     spark.stop()
     return result
 
 
 def against_engines(texts: pa.Array, rounds: int) -> list[Result]:
     """Cleaning beside Spark, Polars and DuckDB."""
-    print(f"{len(texts)} texts, {texts.nbytes / 1e9:.2f} GB, {THREADS} threads")
-    results = [against_spark(texts.slice(0, max(len(texts) // SPARK_SHARE, 1000)), rounds)]
-    for name, side in (("clean_vs_polars", polars_side), ("clean_vs_duckdb", duckdb_side)):
-        results.append(compare(name, lambda: cleaned(texts), side(texts), rounds=rounds, same=equal))
-    return results
+    print(f"{len(texts)} texts, {texts.nbytes / 1e9:.2f} GB, {THREADS} threads", flush=True)
 
-
-def shingles(text: str) -> list[str]:
-    """Two Chinese characters or three other letters in a row, as `minhash` cuts a text, in Python."""
-    letters = [c.lower()[0] for c in text if c.isalnum()]
-    found = []
-    for i in range(1, len(letters)):
-        if letters[i - 1] >= "\u2e80" and letters[i] >= "\u2e80":
-            found.append(letters[i - 1] + letters[i])
-        elif i >= 2:
-            found.append("".join(letters[i - 2 : i + 1]))
-    return found or (["".join(letters)] if letters else [])
-
-
-def reposts(rows: int, seed: int = 11) -> list[str]:
-    """Distinct texts, some three of a kind: sentences with a few characters changed."""
-    rng = np.random.default_rng(seed)
-    pool = [t for t in sentences().to_pylist() if 12 <= len(t) <= 300][: max(rows // 3, 100)]
-    found: dict[str, None] = {}
-    while len(found) < rows:
-        chars = list(pool[rng.integers(len(pool))])
-        for _ in range(rng.integers(4)):
-            at = rng.integers(len(chars))
-            chars[at : at + rng.integers(2)] = rng.choice(list("ax的好 "))
-        found["".join(chars)] = None
-    return list(found)
-
-
-def exact_drops(texts: list[str]) -> np.ndarray:
-    """What is dropped when every text is held against every kept one before it, by exact Jaccard similarity."""
-    sets = [set(shingles(text)) for text in texts]
-    few = [len(shingles(text)) < FEW for text in texts]
-    kept: list[int] = []
-    dropped = np.zeros(len(texts), bool)
-    for row, mine in enumerate(sets):
-        bar = 1.0 if few[row] else THRESHOLD
-        for other in kept:
-            theirs = sets[other]
-            least, most = sorted((len(mine), len(theirs)))
-            if least >= bar * most and len(mine & theirs) >= bar * len(mine | theirs):
-                dropped[row] = True
-                break
-        else:
-            kept.append(row)
-    return dropped
-
-
-def quality(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Recall and precision of what is dropped."""
-    both = float((found & truth).sum())
-    return both / truth.sum(), both / found.sum()
-
-
-def our_drops(texts: pa.Array) -> np.ndarray:
-    """Ours, from texts to what is dropped."""
-    return earliest(texts, signatures(texts)) >= 0
-
-
-def rensa_drops(tokens: list[list[str]], hashes: int, bands: int) -> np.ndarray:
-    """Rensa's deduplicator, from lists of shingles to what is dropped."""
-    import rensa
-
-    signed = rensa.RMinHash.from_token_sets(tokens, hashes, 42)
-    kept = rensa.RMinHashDeduplicator(THRESHOLD, hashes, True, bands)
-    return ~np.array(kept.add_pairs([(str(i), one) for i, one in enumerate(signed)]), bool)
-
-
-def _harmonic(pair: tuple[float, float]) -> float:
-    return 2 * pair[0] * pair[1] / (pair[0] + pair[1])
-
-
-def rensa_setting(tokens: list[list[str]], truth: np.ndarray, aim: float) -> tuple[int, int]:
-    """The fastest setting whose harmonic mean of recall and precision is within two points of `aim`, or the best."""
-    tried = []
-    for setting in SETTINGS:
-        began = time.perf_counter()
-        pair = quality(rensa_drops(tokens, *setting), truth)
-        tried.append((time.perf_counter() - began, _harmonic(pair), setting))
-        print(f"Rensa {setting}: recall {pair[0]:.4f}, precision {pair[1]:.4f}")
-    enough = [t for t in tried if t[1] >= aim - 0.02]
-    return min(enough)[2] if enough else max(tried, key=lambda t: t[1])[2]
-
-
-def against_rensa(rows: int, judged: int, rounds: int) -> list[Result]:
-    """Near-duplicates, on one thread each: quality on `judged` texts, time on `rows`."""
-    texts = reposts(judged)
-    truth = exact_drops(texts)
-    pair = quality(our_drops(pa.array(texts)), truth)
-    print(f"ours: recall {pair[0]:.4f}, precision {pair[1]:.4f} on {judged} texts, {truth.sum()} to drop")
-    setting = rensa_setting([shingles(t) for t in texts], truth, _harmonic(pair))
-    print(f"Rensa's setting: {setting[0]} hash functions in {setting[1]} bands")
-    texts = reposts(rows)
-    given, tokens = pa.array(texts), [shingles(t) for t in texts]
-
-    def alike(a: np.ndarray, b: np.ndarray) -> bool:
-        return float((a == b).mean()) > 0.95  # an estimate differs from the exact answer near the threshold
-
-    def both(name: str, peer: Callable[[], np.ndarray]) -> Result:
-        return compare(name, lambda: our_drops(given), peer, rounds=rounds, same=alike, work=rows, unit="texts/s")
+    def beside(name: str, side: Callable[[pa.Array], Callable[[], pa.ChunkedArray]], given: pa.Array) -> Result:
+        unit = f"s for {len(given):,} rows"
+        return compare(name, lambda: cleaned(given), side(given), rounds=rounds, same=equal, unit=unit)
 
     return [
-        both("dedup_vs_rensa", lambda: rensa_drops(tokens, *setting)),
-        both("dedup_vs_rensa_from_texts", lambda: rensa_drops([shingles(t) for t in texts], *setting)),
+        against_spark(_share(texts, SPARK_SHARE), rounds),
+        beside("clean_vs_polars", polars_side, texts),
+        beside("clean_vs_duckdb", duckdb_side, _share(texts, DUCKDB_SHARE)),
     ]
+
+
+def _share(texts: pa.Array, one_in: int) -> pa.Array:
+    """The first texts, one in so many, but enough that what is done once does not decide."""
+    return pa.concat_arrays([texts.slice(0, max(len(texts) // one_in, LEAST_ROWS))])
 
 
 def scoring(folder: str, rows: int, rounds: int) -> Result:
@@ -350,8 +274,33 @@ def scoring(folder: str, rows: int, rounds: int) -> Result:
         spark.stop()
 
 
-def growth(sizes: tuple[int, ...]) -> float:
-    """Exponent of cleaning's time in the number of rows: the slope of a line through the logarithms."""
+@contextmanager
+def served(folder: str) -> Iterator[str]:
+    """A model folder as the registry gives one; what `ml text train` wrote is put into such a one for as long."""
+    if (Path(folder) / "MLmodel").exists():
+        yield folder
+        return
+    import mlflow
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    from ml.text.scorer import COLUMNS
+
+    answer = pd.DataFrame([{name: "" if name in ("sentiment", "spans") else 0.0 for name in COLUMNS}])
+    with tempfile.TemporaryDirectory() as scratch:
+        mlflow.pyfunc.save_model(
+            f"{scratch}/model",
+            python_model=str(Path(__file__).parents[1] / "ml" / "text" / "scorer.py"),
+            artifacts={"model": folder},
+            signature=infer_signature(pd.DataFrame({"text": ["a"]}), answer, {"threads": 0}),
+            pip_requirements=["mlflow"],
+        )
+        yield f"{scratch}/model"
+
+
+def growth(sizes: tuple[int, ...]) -> Result:
+    """Exponent of cleaning's time in the number of rows, the slope of a line through the logarithms, beside `FLAT`."""
+    cleaned(resampled(sizes[0], seed=1))  # patterns and dictionaries are made ready once
     times = []
     for rows in sizes:
         spent = 0.0
@@ -361,26 +310,43 @@ def growth(sizes: tuple[int, ...]) -> float:
             cleaned(texts)
             spent += time.perf_counter() - began
         times.append(spent)
-        print(f"{rows} rows: {1e6 * spent / rows:.2f} µs a row")
-    slope = np.polyfit([math.log(rows) for rows in sizes], [math.log(spent) for spent in times], 1)[0]
-    return float(slope)
+        print(f"{rows} rows: {1e6 * spent / rows:.2f} µs a row", flush=True)
+    slope = float(np.polyfit([math.log(rows) for rows in sizes], [math.log(spent) for spent in times], 1)[0])
+    print(f"cleaning: time grows with rows to the power of {slope:.3f}")
+    ratio = FLAT / slope
+    return Result("clean_growth", ratio, ratio, ratio, slope, FLAT, f"exponent, {sizes[0]:,} to {sizes[-1]:,} rows",
+                  machine())  # fmt: skip
+
+
+def measured(part: str, args: argparse.Namespace, rounds: int) -> list[Result]:
+    """One part's results."""
+    if part == "clean":
+        return against_engines(resampled(args.rows or (QUICK_ROWS if args.quick else ROWS)), rounds)
+    if part == "dedup":
+        return against_rensa(sentences().to_pylist(), *((4_000, 800) if args.quick else (200_000, 4_000)), rounds)
+    if part == "score":
+        rows = args.score_rows or (QUICK_SCORED if args.quick else SCORED)
+        with served(args.model) as folder:
+            return [scoring(folder, rows, rounds)]
+    return [growth(QUICK_GROWTH if args.quick else GROWTH)]
 
 
 def main() -> None:
-    """Measure and write `results/text.json`."""
+    """Measure and write `results/text.json`, part by part."""
     made = parser(__doc__ or "")
     made.add_argument("--rows", type=int, help=f"texts to clean (default {ROWS}, with --quick {QUICK_ROWS})")
-    made.add_argument("--model", help="folder of a fetched text model, to measure scoring too")
+    made.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick 1")
+    made.add_argument("--part", action="append", choices=PARTS, help="measure this part alone; repeatable")
+    made.add_argument("--model", help="folder of a trained or fetched text model, to measure scoring too")
+    made.add_argument(
+        "--score-rows", type=int, help=f"sentences to score (default {SCORED}, with --quick {QUICK_SCORED})"
+    )
     args = made.parse_args()
-    rows = args.rows or (QUICK_ROWS if args.quick else ROWS)
-    rounds = 1 if args.quick else 3
-    results = against_engines(resampled(rows), rounds)
-    results += against_rensa(*((4_000, 800) if args.quick else (200_000, 4_000)), rounds)
-    if args.model:
-        results.append(scoring(args.model, 200 if args.quick else 20_000, rounds))
-    exponent = growth(QUICK_GROWTH if args.quick else GROWTH)
-    print(f"cleaning: time grows with rows to the power of {exponent:.3f}")
-    write("text", results, quick=args.quick)
+    if "score" in (args.part or ()) and not args.model:
+        made.error("--part score needs --model")
+    rounds = args.rounds or (1 if args.quick else ROUNDS)
+    for part in args.part or [p for p in PARTS if p != "score" or args.model]:
+        write("text", measured(part, args, rounds), quick=args.quick, others=True)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 The expected count is the day's number of texts times the term's usual share of them. The share of a weekday is that of
 the same weekday in the four weeks before, drawn towards the share of all 28 days as if one more day of that weekday had
 shown just that; so a word of every Friday is no news on a Friday. The count is then held against a negative binomial
-distribution, var = μ + μ²(φ + 1/n): φ is how much the term's days scatter beyond chance, by the method of moments
-without the `TRIMMED` oddest days (a burst of the last days must not hide its own going on), and n the number of texts
-the share rests on, as a Gamma-Poisson predictive has it. Of many terms a day some look odd by chance: what is reported
-is chosen by the false-discovery rate (Benjamini and Hochberg 1995).
+distribution, var = μ + μ²(φ(1 + 1/5) + 1/n): φ is how much the term's days scatter beyond chance, by the method of
+moments without the `TRIMMED` oddest days (a burst of the last days must not hide its own going on), n the number of
+texts the share rests on, as a Gamma-Poisson predictive has it, and 1/5 what those days' own scatter does to a share
+that rests on five of them. Four weeks tell little of one term's φ, and where it comes out too small by chance an
+ordinary day looks like a burst: so it is drawn towards that of all the day's terms, as counts of genes are judged
+(moderated dispersion, Robinson and Smyth 2007). Of many terms a day some look odd by chance: what is reported is chosen
+by the false-discovery rate (Benjamini and Hochberg 1995).
 """
 
 from __future__ import annotations
@@ -18,21 +21,26 @@ from numpy.typing import NDArray
 from scipy.stats import nbinom
 
 #: Raised when a figure changes: days are then judged anew.
-VERSION = "1"
+VERSION = "2"
 WEEKS = 4
 BASE_DAYS = 7 * WEEKS
 #: Days with texts there must be among the 28, else nothing is usual yet.
 LEAST_DAYS = 14
 #: Texts a term needs, and how many times the expected number.
 LEAST_TEXTS, LEAST_RATIO = 5, 2.0
-#: Nominal share of false alarms among a day's terms; twice to four times as many where terms scatter a lot from day to
-#: day, since how much they do is itself estimated.
+#: Nominal share of false alarms among a day's terms; more where terms scatter a lot from day to day, since how much
+#: they do, and their usual share, are themselves estimated (measured: docs/trends.md).
 FALSE_DISCOVERIES = 0.02
 #: Texts that a term is taken to have had before it was ever seen.
 UNSEEN = 0.5
-#: Scatter of a term of which little is known, and the weight of that belief in squared texts.
-USUAL_SCATTER, BELIEF = 0.1, 1.0
 TRIMMED = 3
+#: Scatter of terms of which little is known. A day with no chance in its count would tell the scatter with this weight.
+USUAL_SCATTER = 0.1
+ONE_DAY = 1 / USUAL_SCATTER**2
+#: Days of that kind that the belief weighs that a term scatters as the day's others do: half as much as its own 25.
+BELIEF = (BASE_DAYS - TRIMMED) / 2
+#: Days of one weekday that a usual share rests on, the one drawn in by `_shares` among them.
+SHARE_DAYS = WEEKS + 1
 #: What the trimming and the fitted shares take from a variance, made good (measured on simulated counts: some 60 %).
 UNTRIMMED = 2.6
 
@@ -57,16 +65,25 @@ def _shares(base: Floats, totals: Floats) -> tuple[Floats, Floats]:
 
 
 def _scatter(base: Floats, usual: Floats) -> Floats:
-    """Variance of a term's days beyond chance, in squared means, without the oddest days."""
-    beyond = UNTRIMMED * (base - usual) ** 2 - usual
-    kept = np.argsort(np.abs(base - usual), axis=1, kind="stable")[:, : BASE_DAYS - TRIMMED]
-    surplus = np.maximum(np.take_along_axis(beyond, kept, 1).sum(1), 0)
-    weight = np.take_along_axis(usual**2, kept, 1).sum(1)
-    return (surplus + USUAL_SCATTER * BELIEF) / (weight + BELIEF)
+    """Variance of each term's days beyond chance, in squared means, drawn towards that of all the rows' terms.
+
+    A day of mean μ tells φ with a variance that goes as (1/μ + φ)², by whose inverse terms are weighed.
+    """
+    days = BASE_DAYS - TRIMMED
+    kept = np.argsort(np.abs(base - usual), axis=1, kind="stable")[:, :days]
+    surplus, squares, mean = (
+        np.take_along_axis(of, kept, 1).sum(1)
+        for of in (UNTRIMMED * (base - usual) ** 2 - usual, usual**2, usual / days)
+    )
+    own = surplus / np.maximum(squares, 1e-12)
+    known = squares / (1 + USUAL_SCATTER * mean) ** 2
+    belief = BELIEF * ONE_DAY
+    common = max(float((known @ own + belief * USUAL_SCATTER) / (known.sum() + belief)), 0.0)
+    return np.maximum((known * own + belief * common) / (known + belief), 0.0)
 
 
 def judge(texts: Floats, total: Floats, base: Floats, base_totals: Floats) -> Judged:
-    """Expected texts and p-values of terms on a day.
+    """Expected texts and p-values of terms on a day; the rows are all those of the day, which bear on one another.
 
     Args:
         texts: texts that say the term that day, shape (rows,).
@@ -76,6 +93,7 @@ def judge(texts: Floats, total: Floats, base: Floats, base_totals: Floats) -> Ju
     """
     shares, counts = _shares(base, base_totals)
     expected = total * shares[:, 6]
-    scatter = _scatter(base, base_totals * np.tile(shares, WEEKS)) + 1 / np.maximum(counts[:, 6], UNSEEN)
+    usual = base_totals * np.tile(shares, WEEKS)
+    scatter = _scatter(base, usual) * (1 + 1 / SHARE_DAYS) + 1 / np.maximum(counts[:, 6], UNSEEN)
     size = 1 / scatter
     return Judged(expected, nbinom.sf(texts - 1, size, size / (size + expected)))

@@ -109,17 +109,17 @@ def _with_lags(rows: DataFrame, history: DataFrame, key: list[str], name: str) -
     return rows.join(lags, ["day", *key], "left").withColumn(name, F.expr(_LAGS)).drop("lags")
 
 
-def _judged(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        texts, total = (batch.column(n).to_numpy().astype(float) for n in ("texts", "category_texts"))
-        base, totals = (
-            batch.column(n).flatten().to_numpy().astype(float).reshape(-1, bursts.BASE_DAYS)
-            for n in ("base", "base_totals")
-        )
-        found = bursts.judge(texts, total, base, totals)
-        kept = [n for n in batch.schema.names if n not in ("base", "base_totals")]
-        columns = [*(batch.column(n) for n in kept), pa.array(found.expected), pa.array(found.p_value)]
-        yield pa.RecordBatch.from_arrays(columns, names=[*kept, "expected", "p_value"])
+def _judged(day: pa.Table) -> pa.Table:
+    """The rows of one day with what was expected of them; they are put in order, so that sums come out alike."""
+    rows = day.sort_by([("category", "ascending"), ("term", "ascending")]).combine_chunks()
+    texts, total = (rows[n].to_numpy().astype(float) for n in ("texts", "category_texts"))
+    base, totals = (
+        rows[n].combine_chunks().flatten().to_numpy().astype(float).reshape(-1, bursts.BASE_DAYS)
+        for n in ("base", "base_totals")
+    )
+    found = bursts.judge(texts, total, base, totals)
+    kept = rows.drop_columns(["base", "base_totals"])
+    return kept.append_column("expected", pa.array(found.expected)).append_column("p_value", pa.array(found.p_value))
 
 
 def trends(counts: DataFrame, days: list[str]) -> DataFrame:
@@ -134,7 +134,7 @@ def trends(counts: DataFrame, days: list[str]) -> DataFrame:
     often = cells.where(wanted & (F.col("texts") >= bursts.LEAST_TEXTS))
     often = _with_lags(often, cells, ["category", "term"], "base").join(shop, ["day", "category"])
     columns = ["day", "category", "term", "texts", "category_texts", "example_hash", "base", "base_totals"]
-    judged = often.select(*columns).mapInArrow(_judged, _JUDGED).join(tested, "day")
+    judged = often.select(*columns).groupBy("day").applyInArrow(_judged, _JUDGED).join(tested, "day")
     no_less = Window.partitionBy("day").orderBy("p_value").rangeBetween(Window.unboundedPreceding, 0)
     rate = F.col("p_value") * F.col("tested") / F.count("*").over(no_less)
     greater = Window.partitionBy("day").orderBy(F.desc("p_value")).rangeBetween(Window.unboundedPreceding, 0)

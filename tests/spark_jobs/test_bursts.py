@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from spark_jobs.bursts import BASE_DAYS, FALSE_DISCOVERIES, LEAST_RATIO, LEAST_TEXTS, UNSEEN, USUAL_SCATTER, judge
+from spark_jobs.bursts import (
+    BASE_DAYS,
+    FALSE_DISCOVERIES,
+    LEAST_RATIO,
+    LEAST_TEXTS,
+    SHARE_DAYS,
+    UNSEEN,
+    USUAL_SCATTER,
+    judge,
+)
 
 
 def p_value(texts: float, base: list[float], total: float = 100.0) -> float:
@@ -21,7 +32,7 @@ def test_a_term_that_was_never_seen_has_half_a_text() -> None:
     assert found.expected[0] == pytest.approx(
         50 * share * 100 / 500
     )  # its weekday had none in 400 texts, 100 say `share`
-    size = 1 / (USUAL_SCATTER * 1.0 / (1.0 + 0.0) + 1 / UNSEEN)
+    size = 1 / (USUAL_SCATTER * (1 + 1 / SHARE_DAYS) + 1 / UNSEEN)
     assert found.p_value[0] == pytest.approx(nbinom.sf(5, size, size / (size + found.expected[0])), rel=1e-2)
 
 
@@ -52,27 +63,63 @@ def test_days_without_texts_are_no_evidence() -> None:
     assert found.expected == pytest.approx([4], rel=0.02)
 
 
-def has_alarm(day: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
-    """A trend as `detect_trends` reports it, of counts by term and of those of the days before, the last one first."""
-    often = day >= LEAST_TEXTS
-    rows = int(often.sum())
-    found = judge(day[often], np.full(rows, 2000.0), before[:, often].T, np.full((rows, BASE_DAYS), 2000.0))
+TERMS, TEXTS = 1500, 2000.0
+Counts = NDArray[np.float64]
+
+
+def stationary(seed: int, days: int, scatter: float) -> Iterator[tuple[Counts, Counts]]:
+    """Simulated counts of a day and of the 28 before it, the last one first, and what the day's terms have on average.
+
+    Every term has a weekly rhythm of its own; its days scatter by `scatter` beyond chance, in squared means.
+    """
+    rng = np.random.default_rng(seed)
+    mean = rng.gamma(0.3, 12, TERMS) + 0.05
+    weekly = 1 + 0.5 * np.sin(2 * np.pi * (np.arange(BASE_DAYS + 1)[:, None] / 7 + rng.random(TERMS)))
+    for _ in range(days):
+        noise = rng.gamma(1 / scatter, scatter, weekly.shape) if scatter else 1.0
+        yield rng.poisson(mean * weekly * noise).astype(float), mean * weekly[0]
+
+
+def reported(counts: Counts) -> NDArray[np.bool_]:
+    """Which terms `detect_trends` would report of a day's counts, given those of the days before."""
+    day, before = counts[0], counts[1:]
+    often = np.flatnonzero(day >= LEAST_TEXTS)
+    found = judge(day[often], np.full(len(often), TEXTS), before[:, often].T, np.full((len(often), BASE_DAYS), TEXTS))
     ordered = np.sort(found.p_value)
-    passed = ordered * (day > 0).sum() <= FALSE_DISCOVERIES * np.arange(1, rows + 1)
-    if not passed.any():
-        return False
-    chosen = (found.p_value <= ordered[passed].max()) & (day[often] >= LEAST_RATIO * found.expected)
-    return bool(chosen.any())
+    passed = ordered * (day > 0).sum() <= FALSE_DISCOVERIES * np.arange(1, len(often) + 1)
+    chosen = np.zeros(len(day), bool)
+    if passed.any():
+        chosen[often] = (found.p_value <= ordered[passed].max()) & (day[often] >= LEAST_RATIO * found.expected)
+    return chosen
 
 
-def test_chance_alone_makes_few_discoveries() -> None:
-    """1,500 terms with a weekly rhythm and a scatter of their own, no burst: few days have a trend."""
-    alarms, days = 0, 40
-    for seed in (5, 6, 7):
-        rng = np.random.default_rng(seed)
-        mean = rng.gamma(0.3, 12, 1500) + 0.05
-        weekly = 1 + 0.5 * np.sin(2 * np.pi * (np.arange(BASE_DAYS + 1)[:, None] / 7 + rng.random(1500)))
-        for _ in range(days):
-            counts = rng.poisson(mean * weekly * rng.gamma(10, 0.1, weekly.shape)).astype(float)
-            alarms += has_alarm(counts[0], counts[1:])
-    assert alarms / (3 * days) <= 0.1
+@pytest.mark.parametrize(("scatter", "most"), [(0.0, 0.03), (0.1, 0.04), (0.3, 0.10)])
+def test_chance_alone_makes_few_discoveries(scatter: float, most: float) -> None:
+    """No burst, 120 simulated days: the share of them with a trend, of which 2 % is the nominal one."""
+    alarms = [reported(counts).any() for seed in (5, 6, 7) for counts, _ in stationary(seed, 40, scatter)]
+    assert np.mean(alarms) <= most
+
+
+def test_bursts_are_found_all_the_same() -> None:
+    """A term of two to eight texts a day grows to some five times as many; another, all but new, comes to nine texts."""
+    grown: list[bool] = []
+    new: list[bool] = []
+    for counts, mean in stationary(8, 60, 0.1):
+        one = np.flatnonzero((mean > 2) & (mean < 8))[len(grown)]
+        other = np.flatnonzero(mean < 0.1)[len(new)]
+        counts[0, one] += round(3 * mean[one] + 10)
+        counts[0, other] = 9
+        chosen = reported(counts)
+        grown.append(bool(chosen[one]))
+        new.append(bool(chosen[other]))
+    assert np.mean(grown) >= 0.65 and np.mean(new) >= 0.95
+
+
+def test_one_term_of_a_day_is_judged_by_what_the_others_scatter() -> None:
+    """A row whose own days came out even by chance is no surer than its day lets it be."""
+    rng = np.random.default_rng(1)
+    others = rng.poisson(20 * rng.gamma(2, 0.5, (300, BASE_DAYS))).astype(float)
+    even, totals = np.full((1, BASE_DAYS), 20.0), np.full((301, BASE_DAYS), 500.0)
+    alone = judge(np.array([45.0]), np.array([500.0]), even, totals[:1]).p_value[0]
+    beside = judge(np.full(301, 45.0), np.full(301, 500.0), np.vstack([even, others]), totals).p_value[0]
+    assert alone < 0.5 * beside

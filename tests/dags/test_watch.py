@@ -1,0 +1,144 @@
+"""A running sale in a real Airflow: watched from a folder, re-planned because its alerts ask, watched to its end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flashsale.lake import Lake
+from flashsale.live_tables import ALERTS_SET, ASKS_SET, MINUTES_SET, WATCHES_SET, partition_of
+from flashsale.local.airflow_api import AirflowApi
+from flashsale.local.runs import SETTLE_S
+from flashsale.local.service import Stack
+from flashsale.settings import settings
+from ml.allocation import store
+from tests.ml.conftest import ShopFrames, platform, run_command  # noqa: F401  a fixture of another room: a small shop
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1500)]  # the first to ask for the stack waits for its start
+
+DAGS = ("watch_live_sale", "replan_live_sale", "review_replan")
+HOURS = 5
+#: Times the plan's median that each region sells, by which units lie in the wrong place.
+PACE = (3.0, 0.2, 1.0)
+
+
+@pytest.fixture()
+def plan(stack: Stack, platform: ShopFrames, capsys: pytest.CaptureFixture[str]) -> pd.DataFrame:  # noqa: F811
+    """Rows of a published plan of another small shop, whose plan and kept inputs the stack's home gets."""
+    name = run_command(capsys, "allocation", "plan", "--request-id", platform.request.request_id)["plan_id"]
+    words = ["--decision", "approved", "--by", "planner", "--reason", "fits"]
+    run_command(capsys, "allocation", "decide", "--plan-id", name, *words)
+    run_command(capsys, "allocation", "publish", "--plan-id", name)
+    theirs = Lake(str(stack.home / "lake"))
+    for dataset in (store.DATASET, "raw/sale_requests"):
+        for partition, manifest in Lake(settings().lake_uri).partitions(dataset).items():
+            theirs.write(dataset, partition, Lake(settings().lake_uri).read_one(manifest))
+    shutil.copytree(store.kept_folder(name), stack.home / "plans" / name)
+    return store.read_plan(name)
+
+
+def begun(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Orders of the sale's first hours, spread evenly, and a reading of each cell's stock at its start."""
+    pace = dict(zip(sorted(rows["region_id"].unique()), PACE, strict=True))
+    orders, readings = [], []
+    for at, row in enumerate(rows.to_dict("records")):
+        cell = {"sku_id": row["sku_id"], "region_id": row["region_id"]}
+        begins, sent = row["starts_at"], int(row["allocate_units"])
+        readings.append(cell | {"event_id": f"i{at}", "event_at": begins.isoformat(), "on_hand": sent})
+        sold = min(round(row["demand_p50"] * HOURS / 24 * pace[row["region_id"]]), sent)
+        for unit, minute in enumerate((np.arange(sold) + 0.5) / max(sold, 1) * HOURS * 60):
+            orders.append(order(cell, f"o{at}-{unit}", begins + pd.Timedelta(minutes=float(minute))))
+    return {"orders": orders, "inventory": readings}
+
+
+def order(cell: dict[str, str], name: str, at: pd.Timestamp) -> dict[str, Any]:
+    """One unit, ordered."""
+    return cell | {
+        "event_id": name, "event_at": at.isoformat(), "order_id": name, "line_no": 1, "user_id": "u", "quantity": 1,
+        "unit_price": "9.90", "paid_amount": "9.90", "status": "placed",
+    }  # fmt: skip
+
+
+def drop(source: Path, name: str, events: dict[str, list[dict[str, Any]]]) -> None:
+    """Files of a stream each, whole by a rename."""
+    for stream, rows in events.items():
+        (source / stream).mkdir(parents=True, exist_ok=True)
+        staged = source / f"{stream}-{name}.staged"
+        staged.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        staged.rename(source / stream / f"{name}.jsonl")
+
+
+def until(ready: Callable[[], Any], api: AirflowApi, limit_s: float = 180) -> Any:
+    """What `ready` gives first; the states of all runs where it gives nothing in time, or one has failed."""
+    ends = time.monotonic() + limit_s
+    while time.monotonic() < ends:
+        found = ready()
+        if found:
+            return found
+        runs = [(dag, run) for dag in DAGS for run in api.runs(dag)]
+        if any(run["state"] == "failed" for _, run in runs):
+            break
+        time.sleep(2)
+    raise AssertionError([(d, t["task_id"], t["state"]) for d, r in runs for t in api.tasks(d, r["dag_run_id"])])
+
+
+def has_ended(api: AirflowApi, dag_id: str) -> bool:
+    """The DAG has run, and its newest run is a success."""
+    runs = api.runs(dag_id)
+    return bool(runs) and runs[0]["state"] == "success"
+
+
+def answered(api: AirflowApi, stack: Stack) -> bool:
+    """The re-plan's review has ended; what it asks is approved."""
+    for review in api.waiting_reviews():
+        if review["task_instance"]["dag_id"] == "review_replan":
+            time.sleep(SETTLE_S)
+            stack.api("reviewer").answer_review(review, "Approve", "worth it")
+    return has_ended(api, "review_replan")
+
+
+def test_a_sale_is_watched_and_replanned_to_its_end(stack: Stack, plan: pd.DataFrame, tmp_path: Path) -> None:
+    api, lake, name = stack.api(), Lake(str(stack.home / "lake")), str(plan["plan_id"].iloc[0])
+    command = stack._command("airflow", "triggerer")  # it looks for the alerts that ask
+    stack.processes.start("triggerer", command, stack.environment)
+    for dag in DAGS:
+        api.unpause(dag)
+    first = begun(plan)
+    drop(tmp_path, "0", first)
+    api.trigger("watch_live_sale", f"sale-{datetime.now(UTC):%H%M%S}", {"plan_id": name, "source": str(tmp_path)})
+
+    asked = until(lambda: lake.manifest(ASKS_SET, partition_of(name)), api)
+    alerts = {row["alert_id"]: row for row in lake.read(ALERTS_SET, [partition_of(name)]).to_pylist()}
+    assert alerts[lake.read_one(asked)["alert_id"][0].as_py()]["kind"] in ("demand_above_band", "demand_below_band",
+                                                                           "stock_out", "stock_out_hazard")  # fmt: skip
+    fast = sorted(plan["region_id"].unique())[0]
+    assert {a["region_id"] for a in alerts.values() if a["kind"] == "stock_out"} == {fast}
+    until(lambda: has_ended(api, "replan_live_sale"), api)
+    api.pause("replan_live_sale")
+    until(lambda: answered(api, stack), api)
+    changes = [row for row in lake.read("decisions/replans").to_pylist() if row["change"] != "none"]
+    assert changes and {row["plan_id"] for row in changes} == {name}
+    assert {(row["within_limits"], row["status"]) for row in changes} <= {(True, "applied"), (False, "approved")}
+    assert any(row["within_limits"] for row in changes)
+
+    assert not lake.read(WATCHES_SET, [partition_of(name)])["is_over"][0].as_py()
+    cell = {column: str(plan[column].iloc[0]) for column in ("sku_id", "region_id")}
+    last = order(cell, "last", plan["ends_at"].max() + pd.Timedelta(minutes=3))
+    drop(tmp_path, "1", {"orders": [last]})
+    until(lambda: has_ended(api, "watch_live_sale"), api)
+    assert lake.read(WATCHES_SET, [partition_of(name)])["is_over"][0].as_py()
+    sold = Counter((row["sku_id"], row["region_id"]) for row in (*first["orders"], last))
+    counted: Counter[tuple[str, str]] = Counter()
+    for row in lake.read(MINUTES_SET, [partition_of(name)]).to_pylist():
+        counted[row["sku_id"], row["region_id"]] += row["units"]
+    assert +counted == sold
