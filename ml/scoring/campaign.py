@@ -186,14 +186,11 @@ def _scored(past: Past, choice: Choice, units: Floats, on_sale: Bools, during: B
     method = choice.method.astype("<U32")
     control = np.flatnonzero(choice.method == SYNTHETIC)
     if len(control):
-        errors, scale = _placebo_errors(past), _scale(past, choice)
+        errors, scale = _placebo_errors(past), _steady(choice.fit_error) * past.units.mean(axis=1)
         nulls = [(errors @ d.T.astype(np.float64) * scale)[:, control] for d in days]
-        placebo = [placebo_p(e, null) for e, null in zip(effect[control], nulls[0].T, strict=True)]
-        near, wide = (np.quantile(np.abs(null), 1.0 - ALPHA, axis=0) for null in nulls)
-        # Donors that sell much say little of the luck of a cell that sells three units: its own counts have a say too.
-        p[control], half[control] = np.maximum(p[control], placebo), np.maximum(half[control], near)
-        spread[control] = np.maximum(spread[control], near / Z)
-        whole[control] = np.maximum(whole[control], wide / Z)
+        p[control] = [placebo_p(e, null) for e, null in zip(effect[control], nulls[0].T, strict=True)]
+        half[control], wide = (np.quantile(np.abs(null), 1.0 - ALPHA, axis=0) for null in nulls)
+        spread[control], whole[control] = half[control] / Z, wide / Z
         method[control[choice.augmented[control]]] = RIDGE
     return Effects(expected, effect, off.sum(axis=1), spread, whole, p, half, free, choice.held, choice.error, method)
 
@@ -210,16 +207,6 @@ def _placebo_errors(past: Past) -> Floats:
     split = past.units.shape[1]
     fitted = placebo_fit(past.donors, np.arange(past.donors.shape[1]) < split)
     return np.asarray((past.donors - fitted.expected)[:, split:] / _steady(fitted.error)[:, None])
-
-
-def _scale(past: Past, choice: Choice) -> Floats:
-    """Daily error of each cell in units: that of its fit, or that of the held-out weeks where it was larger.
-
-    A cell that no donors resemble errs more on days that were not fitted, and more than the donors do among themselves.
-    """
-    known = ~np.isnan(choice.held)
-    square = np.where(known, choice.held**2, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    return np.asarray(np.maximum(_steady(choice.fit_error) * past.units.mean(axis=1), np.sqrt(square)))
 
 
 def _steady(error: Floats) -> Floats:

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 OVERSTOCK_SHARE = 0.05  # of unit cost, for each unit left: handling and markdown, an assumption
 RETURN_LOSS_SHARE = 0.3  # of unit cost, for each unit that came back: an assumption
-METHOD_VERSION = "contest-3"
+METHOD_VERSION = "contest-2"
 BOUNDED = ("incremental_sales", "incremental_revenue", "incremental_margin", "net_margin")
 
 
