@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from marketplace import delivery
+from marketplace.baskets import FULL_REDUCTION
 from marketplace.choice import CLASS_SHARES, Floats, Ints
 from marketplace.columns import moments, money, numbered, pick, stream_table
 from marketplace.costs import COST_DAYS
@@ -41,6 +42,9 @@ class Orders:
     region: Ints
     cell: Ints  # -1 outside sales
     quantity: Ints
+    reduced: Ints  # 0 where a full reduction's basket stayed below the threshold
+    order: Ints  # number of the order, the same for lines of one basket
+    line_no: Ints
 
 
 def spillover(world: World, cells: Cells) -> Floats:
@@ -87,6 +91,8 @@ def all_orders(world: World, cells: Cells, lines: Lines) -> Orders:
         "region": (region[usual], cells.region[lines.cell[kept]]),
         "cell": (np.full(int(usual.sum()), -1), lines.cell[kept]),
         "quantity": (quantity[usual], lines.served[kept]),
+        "reduced": (np.ones(int(usual.sum())), lines.reduced[kept]),
+        "basket": (np.full(int(usual.sum()), -1), lines.basket[kept]),
     }
     joined = {name: np.concatenate(pair).astype(np.int64) for name, pair in parts.items()}
     order = np.lexsort((joined["sku"], joined["region"], joined["time_us"]))
@@ -94,7 +100,18 @@ def all_orders(world: World, cells: Cells, lines: Lines) -> Orders:
     user = users_of(world, rng, joined["region"])
     if world.size.regime.has_classes:
         user = _of_their_class(world, cells, joined["cell"], user)
-    return Orders(user=user, **joined)
+    number, line_no = _one_order(joined.pop("basket"))
+    return Orders(user=user[number], order=number, line_no=line_no, **joined)
+
+
+def _one_order(basket: Ints) -> tuple[Ints, Ints]:
+    """Number of each line's order, that of its first line, and its place in it; -1 stands for an order of one line."""
+    number, line_no = np.arange(len(basket)), np.ones(len(basket), dtype=np.int64)
+    joined = np.flatnonzero(basket >= 0)
+    _, first, which = np.unique(basket[joined], return_index=True, return_inverse=True)
+    number[joined] = joined[first][which]
+    line_no[joined] += number[joined] != joined
+    return number, line_no
 
 
 def _of_their_class(world: World, cells: Cells, cell: Ints, user: Ints) -> Ints:
@@ -128,8 +145,10 @@ def order_table(world: World, cells: Cells, orders: Orders) -> pa.Table:
     n = len(orders.time_us)
     promo = np.where(orders.cell >= 0, cells.promo[orders.cell], -1)
     price = np.where(orders.cell >= 0, cells.price_cents[orders.cell], world.list_cents[orders.sku])
-    # A coupon leaves the shelf price as it is and lowers what is paid.
-    shown = np.where(promo == PROMO_TYPES.index("coupon"), world.list_cents[orders.sku], price)
+    listed, full = world.list_cents[orders.sku], (promo == FULL_REDUCTION) & world.size.regime.baskets
+    price = np.where(full & (orders.reduced == 0), listed, price)
+    # A coupon, and a reduction that hangs on the basket, leave the shelf price as it is and lower what is paid.
+    shown = np.where((promo == PROMO_TYPES.index("coupon")) | full, listed, price)
     fate = rng.random(n)
     delay = world.delay[orders.region]
     cancelled = fate < delivery.cancelled(delay)
@@ -148,8 +167,8 @@ def order_table(world: World, cells: Cells, orders: Orders) -> pa.Table:
         "orders",
         {
             "event_at": moments(moment),
-            "order_id": numbered("o", row),
-            "line_no": pa.array(np.ones(len(row), dtype=np.int32)),
+            "order_id": numbered("o", orders.order[row]),
+            "line_no": pa.array(orders.line_no[row].astype(np.int32)),
             "user_id": numbered("u", orders.user[row]),
             "sku_id": pick(world.sku_ids, orders.sku[row]),
             "region_id": pick(world.region_ids, orders.region[row]),

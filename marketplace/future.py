@@ -79,17 +79,31 @@ def sale_means(world: World, sale: NextSale, price: Ints, promo: Ints, slot_us: 
         promo: index into PROMO_TYPES of each.
         slot_us: start of each, microseconds.
     """
+    means = world.sale_mean(*_offered(world, sale, price, promo, slot_us))
+    return means.reshape(len(sale.sku), len(world.region_ids))
+
+
+def sale_prices(world: World, sale: NextSale, price: Ints, promo: Ints, slot_us: Ints) -> Floats:
+    """Mean price that a unit of each cell is sold at, cents, shape (SKUs, regions); arguments as of `sale_means`.
+
+    The offer price, but for full reductions whose baskets do not all reach the threshold.
+    """
+    shape = (len(sale.sku), len(world.region_ids))
+    reduced = np.ones(shape)
+    if world.size.regime.baskets:
+        reduced = world.basket_means(*_offered(world, sale, price, promo, slot_us))[1].reshape(shape)
+    listed = world.list_cents[sale.sku][:, None]
+    return np.asarray(price[:, None] * reduced + listed * (1.0 - reduced), dtype=np.float64)
+
+
+def _offered(
+    world: World, sale: NextSale, price: Ints, promo: Ints, slot_us: Ints
+) -> tuple[Ints, Ints, Floats, Ints, Ints, int, Floats]:
+    """The next sale's offers as `World.sale_mean` takes them, by SKU and region."""
     skus, regions = len(sale.sku), len(world.region_ids)
-    means = world.sale_mean(
-        np.repeat(sale.sku, regions),
-        np.tile(np.arange(regions), skus),
-        np.repeat(price / world.list_cents[sale.sku], regions),
-        np.repeat(promo, regions),
-        np.repeat(slot_us, regions),
-        DURATION_HOURS,
-        np.repeat(sale.shock, regions),
-    )
-    return means.reshape(skus, regions)
+    ratio, shock = np.repeat(price / world.list_cents[sale.sku], regions), np.repeat(sale.shock, regions)
+    sku, region = np.repeat(sale.sku, regions), np.tile(np.arange(regions), skus)
+    return sku, region, ratio, np.repeat(promo, regions), np.repeat(slot_us, regions), DURATION_HOURS, shock
 
 
 def true_means(world: World, sale: NextSale) -> pa.Table:

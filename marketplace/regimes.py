@@ -22,7 +22,8 @@ class Regime:
     another of its category; `cost_swing` is the standard deviation of log unit costs over time
     (`marketplace.costs`), `cost_pass` the share of it that the manager passes on; `lot_share` is the share of SKUs
     of a past sale whose price was drawn between the manager's and its neighbour on the ladder, as published plans
-    do; `slow_days` is how much longer deliveries from the last warehouse take (`marketplace.delivery`).
+    do; `slow_days` is how much longer deliveries from the last warehouse take (`marketplace.delivery`); `baskets`
+    makes a full reduction hold for baskets above a threshold alone (`marketplace.baskets`).
     """
 
     choice: str = "rivals"
@@ -40,6 +41,7 @@ class Regime:
     cost_pass: float = 0.6
     lot_share: float = 0.0
     slow_days: float = 0.0
+    baskets: bool = False
 
     @property
     def has_classes(self) -> bool:
@@ -63,5 +65,6 @@ REGIMES = {
     "spill": replace(USUAL, spill=0.5),
     "cost_shock": replace(USUAL, cost_swing=0.18),
     "slow_delivery": replace(USUAL, slow_days=5.0),
+    "basket_threshold": replace(USUAL, baskets=True),
     "prices_by_lot": replace(USUAL, manager_sense=1.2, lot_share=0.3),
 }

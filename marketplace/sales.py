@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from marketplace.baskets import settled, with_top_ups
 from marketplace.choice import Floats, Ints
 from marketplace.costs import passed_on
 from marketplace.world import (
@@ -27,6 +28,7 @@ PRICE_LADDER = np.array([0.70, 0.75, 0.80, 0.85, 0.90, 0.95])
 START_HOURS = np.array([0, 12, 4])
 PER_USER_LIMIT = 2
 FIRST_SALE_DAY = 14
+MOST_BASKETS = 10**7  # of one sale: numbers of baskets do not meet
 LOT_CHANCE = 0.5  # of either price, where a lot draws
 
 
@@ -77,6 +79,8 @@ class Lines:
     cell: Ints
     time_us: Ints
     wanted: Ints
+    basket: Ints  # the same for two lines of one order, -1 where a line is an order
+    reduced: Ints  # 0 where a full reduction's basket stayed below the threshold
     served: Ints
 
 
@@ -121,7 +125,12 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
         keen = world.class_means(*shown)[0] / np.maximum(expected, 1e-300)
     stock = _managers_stock(world, rng, memory.sold[sku, region], sku, region, start)
     first_cell = sum(len(p["sku"]) for p in memory.parts)
-    lines = _arrivals(world, rng, sku, expected, start, hours)
+    if world.size.regime.baskets:
+        own, _, rule, passing = world.basket_means(*shown)
+        lines = _arrivals(world, rng, sku, own, start, hours)
+        lines = with_top_ups(generator(world.size.seed, f"baskets {k}"), rule, passing, lines, k * MOST_BASKETS)
+    else:
+        lines = _arrivals(world, rng, sku, expected, start, hours)
     wished = _by_cell(lines, lines["wanted"], len(sku))
     if world.size.regime.spill:
         lines = _with_second_choices(world, k, offer, lines, stock)
@@ -147,6 +156,7 @@ def _run_one(world: World, plan: Schedule, k: int, memory: _Memory) -> None:
             "demanded": wished,
         }
     )
+    lines["reduced"] = settled(lines, served)
     memory.lines.append(lines | {"cell": lines["cell"] + first_cell, "served": served})
 
 
@@ -263,7 +273,9 @@ def _arrivals(
     time = start + np.minimum(hour, hours - 1) * HOUR_US + rng.integers(0, HOUR_US, len(cell))
     wanted = np.where(rng.random(len(cell)) < SALE_MEAN_QUANTITY - 1.0, 2, 1).astype(np.int64)
     order = np.lexsort((time, cell))
-    return {"cell": cell[order], "time_us": time[order], "wanted": wanted[order]}
+    whole = np.ones(len(cell), dtype=np.int64)
+    lines = {"cell": cell[order], "time_us": time[order], "wanted": wanted[order]}
+    return lines | {"basket": -whole, "reduced": whole}
 
 
 def cell_at(cells: Cells, sku: Ints, region: Ints, time_us: Ints) -> Ints:

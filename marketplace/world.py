@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from marketplace.baskets import Rule, basket_rule
 from marketplace.choice import (
     CLASS_SHARES,
     Floats,
@@ -224,6 +225,9 @@ class World:
         """
         if self.size.regime.has_classes:
             return np.asarray(self.class_means(sku, region, ratio, promo, start_us, hours, shock).sum(axis=0))
+        if self.size.regime.baskets:
+            own, _, rule, passing = self.basket_means(sku, region, ratio, promo, start_us, hours, shock)
+            return np.asarray(own + rule.added(own * passing / SALE_MEAN_QUANTITY))
         start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
         usual, surge = self._usual(sku, region, ratio, promo, start, hours), np.exp(shock)
         competition = self._competition(sku, region, ratio, usual * surge)
@@ -241,6 +245,23 @@ class World:
             market = self.users / len(self.region_ids)
             means[:, here] = mixed_logit_means(listed[here], ratio[here], self.elasticity[sku[here]], market)
         return means
+
+    def basket_means(
+        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int | Ints, hours: int, shock: Floats,
+    ) -> tuple[Floats, Floats, Rule, Floats]:  # fmt: skip
+        """As `sale_mean` where full reductions hold for baskets: what customers come for, before what they add to it.
+
+        Returns:
+            Own mean demand in units (offers,); share of all an offer's units, added ones too, that are sold at the
+            reduced price (offers,); the rule; share of own buyers who get the reduction (offers,).
+        """
+        rule, elasticity = basket_rule(region, promo, self.list_cents[sku]), self.elasticity[sku]
+        start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
+        seen, passing = rule.seen_ratio(ratio, elasticity), rule.passing(ratio, elasticity)
+        usual, surge = self._usual(sku, region, seen, promo, start, hours), np.exp(shock)
+        own = usual * self._competition(sku, region, seen, usual * surge) * surge
+        added = rule.added(own * passing / SALE_MEAN_QUANTITY)
+        return own, (own * passing + added) / np.maximum(own + added, 1e-300), rule, passing
 
     def _usual(self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start: Ints, hours: int) -> Floats:
         """Mean demand of offers without a shock, as if each were the only one."""

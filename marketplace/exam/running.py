@@ -15,7 +15,7 @@ import pandas as pd
 from marketplace.choice import Floats, Ints
 from marketplace.delivery import kept
 from marketplace.exam.arrivals import Arrivals
-from marketplace.exam.table import Action, Sale, prices_of
+from marketplace.exam.table import Action, Sale
 from marketplace.future import DURATION_HOURS
 from marketplace.world import HOUR_US, SALE_MEAN_QUANTITY
 
@@ -86,11 +86,11 @@ def run_sale(
     slots = np.array([action[2] for action in chosen])
     begins, length = int(slots.min()), int((slots.max() - slots.min()) // MINUTE_US) + DURATION_HOURS * 60
     shares = _shares(sale, slots, begins, length)
-    mean, price = np.zeros((*units.shape, length)), np.zeros((len(units), length))
+    mean, price = np.zeros((*units.shape, length)), np.zeros((*units.shape, length))
     for change in [Change(0, chosen), *(c for c in changes if c.chosen is not None)]:
         now = chosen if change.chosen is None else change.chosen
         mean[:, :, change.minute :] = sale.means(now)[:, :, None]
-        price[:, change.minute :] = prices_of(now)[:, None]
+        price[:, :, change.minute :] = sale.paid(now)[:, :, None]
     wanted = _wanted(arrivals, np.cumsum(mean * shares[:, None, :], axis=2), repetition)
     arrived = np.zeros((*units.shape, length), dtype=np.int64)
     for change in changes:
@@ -100,7 +100,7 @@ def run_sale(
     sent = units.sum(axis=1) + arrived.sum(axis=(1, 2))
     put_in = units + np.maximum(arrived, 0).sum(axis=2)
     stays = kept(sale.world.delay)[None, :, None]  # units undone by slow delivery are worth their salvage value
-    earned = price[:, None, :] * stays + sale.salvage[:, None, None] * (1.0 - stays)
+    earned = price * stays + sale.salvage[:, None, None] * (1.0 - stays)
     profit = (earned * sold).sum() + (sale.salvage * stock[:, :, -1].sum(axis=1)).sum()
     profit = profit - (sale.cost * sent).sum() - (sale.shipping * put_in).sum()
     return Run(begins, units + np.maximum(arrived[:, :, 0], 0), sold, stock, float(profit))

@@ -10,7 +10,7 @@ import numpy as np
 
 from marketplace.choice import Floats, Ints
 from marketplace.delivery import kept
-from marketplace.future import NextSale, sale_means
+from marketplace.future import NextSale, sale_means, sale_prices
 from marketplace.world import PROMO_TYPES, World
 
 Action = tuple[int, int, int]  # price in cents, index into PROMO_TYPES, start in microseconds
@@ -48,7 +48,12 @@ class Sale:
         A unit that is cancelled or sent back because of it is worth its salvage value.
         """
         stays = kept(self.world.delay)
-        return np.asarray((prices_of(chosen) - self.salvage)[:, None] * stays[None, :], dtype=np.float64)
+        return np.asarray((self.paid(chosen) - self.salvage[:, None]) * stays[None, :], dtype=np.float64)
+
+    def paid(self, chosen: list[Action]) -> Floats:
+        """Mean price that a unit is sold at, shape (s, r), cents: see `sale_prices`."""
+        price, promo, slot = (np.array(column, dtype=np.int64) for column in zip(*chosen, strict=True))
+        return sale_prices(self.world, self.asked, price, promo, slot)
 
     def discounts(self, chosen: list[Action]) -> Floats:
         """What the promotion budget pays for a unit of each SKU, cents, shape (s,)."""
