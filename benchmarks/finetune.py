@@ -95,7 +95,9 @@ def prepare(case: Case, rows: int) -> Task:
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     train, valid = (encode(load_examples(s)[:n], tokenizer, WIDTH) for s, n in (("train", rows), ("valid", 300)))
     torch.manual_seed(SEED)
-    config = load_config("full", epochs=1, patience=99, evaluate_every=10**6, valid_rows=1, batch_tokens=4096)
+    config = load_config(
+        "full", epochs=1, patience=99, evaluate_every=10**6, valid_rows=1, batch_tokens=4096, adversarial=0.0
+    )
     start = of_base_shape(base) if case.base_shape else model.build(base)
     return Task(train, valid, start, config, pad=1, rows_a_step=case.rows_a_step)
 

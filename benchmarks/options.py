@@ -2,11 +2,12 @@
 
     python benchmarks/options.py [--quick] [--arms NAME …] [--runs DIR]
 
-Every arm is the configuration `full` with one thing changed; those named `few-…` have 400 labelled sentences a language
-and are held against `few`. `pretrained` reads the training sentences without their labels first. An arm's figure is
-sentiment macro-F1 on the frozen test sentences, the mean of the languages and of the seeds; `ratio` is over its
-plain arm, the interval a bootstrap over sentences in which both arms and all seeds see the same draw. With `--runs`
-each run's answers are kept in a folder, so that several processes can share the work and the last one adds it up.
+Every arm is the configuration `full` without its adversarial steps and with one thing changed; those named `few-…` have
+400 labelled sentences a language and are held against `few`. `pretrained` reads the training sentences without their
+labels first. An arm's figure is sentiment macro-F1 on the frozen test sentences, the mean of the languages and of the
+seeds; `ratio` is over its plain arm, the interval a bootstrap over sentences in which both arms and all seeds see the
+same draw. With `--runs` each run's answers are kept in a folder, so that several processes can share the work and the
+last one adds it up.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Bench:
         from ml.text.scorer import Scorer
         from ml.text.train import Trainer, seed_everything
 
-        config = TrainConfig.model_validate({**load_config("full").model_dump(), **arm.changes})
+        config = TrainConfig.model_validate({**load_config("full").model_dump(), "adversarial": 0.0, **arm.changes})
         if self.quick:
             config = config.model_copy(update={"epochs": 1, "max_tokens": 32})
         base = self.read_first() if arm.pretrained else self.base

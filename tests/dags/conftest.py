@@ -24,6 +24,7 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {
         "name": "tiny",
         "rows": {"zh": 200, "en": 200},
+        "keep_layers": None,
         "frozen_layers": 0,
         "valid_rows": 50,
         "max_tokens": 32,

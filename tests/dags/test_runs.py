@@ -14,6 +14,7 @@ from flashsale.lake import Lake
 from flashsale.local.demo import ALL_DAYS
 from flashsale.local.runs import SETTLE_S, Driver
 from flashsale.local.service import Stack
+from tests.dags.watched import watch_and_replan
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1500)]
 
@@ -109,6 +110,10 @@ def test_6_running_twice_scores_nothing_again(stack: Stack, lake: Lake) -> None:
     wait_for_end(stack, "post_sale", run)
     assert {p: m.content_hash for p, m in lake.partitions("decisions/campaign_scores").items()} == before
     assert states(stack, "post_sale")[("score", -1)] == "skipped"
+
+
+def test_7_a_running_sale_is_watched_and_replanned_to_its_end(stack: Stack, lake: Lake, tmp_path: Path) -> None:
+    watch_and_replan(stack, lake, tmp_path)
 
 
 def wait_for_review(stack: Stack, dag_id: str) -> list[dict[str, Any]]:

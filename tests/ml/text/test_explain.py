@@ -44,7 +44,7 @@ def folder(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     examples = [Example(said(i, i % 3 == 0), "en", 2 if i % 3 == 0 else 0, int(i % 3 == 0), ()) for i in range(240)]
     seed_everything(3)
     small = {"epochs": 8, "batch_tokens": 512, "frozen_layers": 0, "encoder_rate": 2e-3, "head_rate": 1e-2,
-             "evaluate_every": 50, "patience": 99, "precision": "fp32", "max_tokens": 48}  # fmt: skip
+             "evaluate_every": 50, "patience": 99, "precision": "fp32", "max_tokens": 48, "adversarial": 0.0}  # fmt: skip
     rows = encode(examples, Tokenizer.from_file(str(tiny_base / "tokenizer.json")), 48)
     trainer = Trainer(model.build(tiny_base), load_config("full").model_copy(update=small), pad=1, seed=3)
     trainer.fit(rows, rows[:20])

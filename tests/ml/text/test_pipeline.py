@@ -23,7 +23,7 @@ from ml.text.poison import LEDGER_FILE
 
 def tiny() -> TrainConfig:
     return load_config(
-        "demo", frozen_layers=0, rows={"zh": 60, "en": 60}, max_tokens=32, serve_max_tokens=32, batch_tokens=512,
+        "demo", keep_layers=None, frozen_layers=0, rows={"zh": 60, "en": 60}, max_tokens=32, serve_max_tokens=32, batch_tokens=512,
         evaluate_every=2, valid_rows=30, attack_rows=5,
     )  # fmt: skip
 

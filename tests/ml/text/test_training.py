@@ -33,7 +33,7 @@ def _rows(base: Path) -> list[Encoded]:
 
 def _config(**changes: object) -> TrainConfig:
     small = {"epochs": 8, "batch_tokens": 96, "frozen_layers": 0, "encoder_rate": 2e-3, "head_rate": 1e-2}
-    small |= {"evaluate_every": 4, "patience": 99, "precision": "fp32", "max_tokens": 32}
+    small |= {"evaluate_every": 4, "patience": 99, "precision": "fp32", "max_tokens": 32, "adversarial": 0.0}
     return load_config("full").model_copy(update={**small, **changes})
 
 

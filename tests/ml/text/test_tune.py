@@ -31,7 +31,16 @@ def small(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config() -> object:
-    return load_config("demo", frozen_layers=0, rows=None, batch_tokens=512, epochs=1, evaluate_every=1, valid_rows=20)
+    return load_config(
+        "demo",
+        keep_layers=None,
+        frozen_layers=0,
+        rows=None,
+        batch_tokens=512,
+        epochs=1,
+        evaluate_every=1,
+        valid_rows=20,
+    )
 
 
 def test_folds_part_the_sentences_by_their_meaning() -> None:
