@@ -28,9 +28,9 @@ PACE = (3.0, 0.2)
 
 
 def published_plan(stack: Stack, lake: Lake) -> pd.DataFrame:
-    """Rows of a new plan for the stack's request, approved and published by commands."""
+    """Rows of a published plan for the stack's request: the one without text, for the other may have been decided."""
     request = lake.read("raw/sale_requests")["request_id"][0].as_py()
-    name = _command(stack, "plan", "--request-id", request)["plan_id"]
+    name = _command(stack, "plan", "--request-id", request, "--without-text")["plan_id"]
     _command(stack, "decide", "--plan-id", name, "--decision", "approved", "--by", "planner", "--reason", "fits")
     _command(stack, "publish", "--plan-id", name)
     return lake.read("decisions/allocation_recommendations", [f"plan_id={name}"]).to_pandas()
