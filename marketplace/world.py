@@ -228,10 +228,7 @@ class World:
         if self.size.regime.baskets:
             own, _, rule, passing = self.basket_means(sku, region, ratio, promo, start_us, hours, shock)
             return np.asarray(own + rule.added(own * passing / SALE_MEAN_QUANTITY))
-        start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
-        usual, surge = self._usual(sku, region, ratio, promo, start, hours), np.exp(shock)
-        competition = self._competition(sku, region, ratio, usual * surge)
-        return np.asarray(usual * competition * surge, dtype=np.float64)
+        return self._competing(sku, region, ratio, promo, start_us, hours, shock)
 
     def class_means(
         self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int | Ints, hours: int, shock: Floats,
@@ -256,12 +253,19 @@ class World:
             reduced price (offers,); the rule; share of own buyers who get the reduction (offers,).
         """
         rule, elasticity = basket_rule(region, promo, self.list_cents[sku]), self.elasticity[sku]
-        start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
         seen, passing = rule.seen_ratio(ratio, elasticity), rule.passing(ratio, elasticity)
-        usual, surge = self._usual(sku, region, seen, promo, start, hours), np.exp(shock)
-        own = usual * self._competition(sku, region, seen, usual * surge) * surge
+        own = self._competing(sku, region, seen, promo, start_us, hours, shock)
         added = rule.added(own * passing / SALE_MEAN_QUANTITY)
         return own, (own * passing + added) / np.maximum(own + added, 1e-300), rule, passing
+
+    def _competing(
+        self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start_us: int | Ints, hours: int, shock: Floats,
+    ) -> Floats:  # fmt: skip
+        """Mean demand of offers at the price ratios that customers see, beside one another."""
+        start = np.broadcast_to(np.asarray(start_us, dtype=np.int64), sku.shape)
+        usual, surge = self._usual(sku, region, ratio, promo, start, hours), np.exp(shock)
+        competition = self._competition(sku, region, ratio, usual * surge)
+        return np.asarray(usual * competition * surge, dtype=np.float64)
 
     def _usual(self, sku: Ints, region: Ints, ratio: Floats, promo: Ints, start: Ints, hours: int) -> Floats:
         """Mean demand of offers without a shock, as if each were the only one."""

@@ -32,7 +32,7 @@ from ml.demand import level, tables
 from ml.demand.cli import NAME
 from ml.demand.unconstrain import sale_curves
 
-DATASET = "decisions/allocation_recommendations"
+DATASET = tables.PLANS
 SUMMARIES = "decisions/allocation_plans"
 PROPOSED, APPROVED, REJECTED, PUBLISHED = "proposed", "approved", "rejected", "published"
 

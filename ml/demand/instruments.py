@@ -135,16 +135,16 @@ def _two_stage(z: Floats, y: Floats, p: Floats, clusters: list[npt.NDArray[Any]]
     if power <= 1e-12:
         return None
     first = float(z @ p) / power
-    error = max(_clustered(z * (p - first * z), own) for own in clusters) / power
+    error = max(clustered(z * (p - first * z), own) for own in clusters) / power
     f = STRONGEST_F if error <= 0 else min((first / error) ** 2, STRONGEST_F)
     if f < LEAST_F or first == 0.0:
         return None
     slope = float(z @ y) / float(z @ p)
-    se = max(_clustered(z * (y - slope * p), own) for own in clusters) / abs(float(z @ p))
+    se = max(clustered(z * (y - slope * p), own) for own in clusters) / abs(float(z @ p))
     return slope, max(se, 1e-6), f
 
 
-def _clustered(scores: Floats, group: npt.NDArray[Any]) -> float:
+def clustered(scores: Floats, group: npt.NDArray[Any]) -> float:
     """Standard deviation of a sum whose terms are correlated within groups."""
     return float(np.sqrt((pd.Series(scores).groupby(group).sum().to_numpy() ** 2).sum()))
 

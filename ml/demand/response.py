@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.demand.backbone import cross_fitted
-from ml.demand.instruments import LEAST_F, Evidence, Moves, combined, from_costs, from_lots
+from ml.demand.instruments import LEAST_F, Evidence, Moves, clustered, combined, from_costs, from_lots
 
 Floats = npt.NDArray[np.float64]
 
@@ -136,5 +136,4 @@ def _first_stage_f(residual: Floats, price: Floats, sales: npt.NDArray[Any]) -> 
 
 def _clustered_se(p: Floats, error: Floats, sales: npt.NDArray[Any]) -> float:
     """Standard error of the pooled slope, rows of one sale correlated."""
-    scores = pd.Series(p * error).groupby(sales).sum().to_numpy()
-    return float(np.sqrt((scores**2).sum()) / (p @ p))
+    return clustered(p * error, sales) / float(p @ p)

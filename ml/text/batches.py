@@ -38,8 +38,7 @@ def batches(
     for chunk in chunks:
         current: list[Encoded] = []
         for index in sorted(chunk, key=lambda i: (len(rows[i].ids), i)):
-            width = -(-len(rows[index].ids) // grain) * grain
-            if current and (len(current) + 1) * width > batch_tokens:
+            if current and (len(current) + 1) * padded(len(rows[index].ids), grain) > batch_tokens:
                 made.append(current)
                 current = []
             current.append(rows[index])
@@ -48,6 +47,11 @@ def batches(
     if rng is not None:
         rng.shuffle(made)
     yield from made
+
+
+def padded(length: int, grain: int) -> int:
+    """The next multiple of `grain` from `length` on."""
+    return -(-length // grain) * grain
 
 
 def collate(batch: Sequence[Encoded], pad: int, device: torch.device) -> Tensors:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from ml.text.batches import Tensors, collate
+from ml.text.batches import Tensors, collate, padded
 from ml.text.data import IGNORED, Encoded
 
 GRAIN = 16
@@ -44,8 +44,7 @@ class Table:
 
     def shape(self, chosen: Sequence[int], budget: int) -> Shape:
         """Rows and width of the batch that takes these rows: the width a multiple of `GRAIN`, the rows what fits."""
-        longest = max(self.lengths[at] for at in chosen)
-        width = -(-longest // GRAIN) * GRAIN
+        width = padded(max(self.lengths[at] for at in chosen), GRAIN)
         return max(len(chosen), budget // width), width
 
     def take(self, chosen: torch.Tensor, width: int) -> Tensors:

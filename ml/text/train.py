@@ -124,8 +124,7 @@ class Trainer:
         self._prepare(len(steps))
         history, best, skip = self._resume(train)
         if self.replays:
-            given = {"budget": config.batch_tokens, "pad": self.pad, "device": self.device}
-            self.graphs = Graphs(self._whole_step, train, **given)
+            self.graphs = Graphs(self._whole_step, train, budget=config.batch_tokens, pad=self.pad, device=self.device)
         already, recent = history.seconds, []
         silent = not (sys.stderr.isatty() and self.parallel.first)
         for step in tqdm(steps[skip:], initial=skip, total=len(steps), unit="step", disable=silent):
