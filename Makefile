@@ -15,8 +15,10 @@ OUT ?= out
 # a local folder of wheels (for example a CPU build of torch) is honoured by uv as it is by pip
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TZ := UTC
+# every task is a process: without kept bytecode each would compile Airflow anew
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup java chromium doctor demo test test-quick lint types imports dbt pytest e2e bench up down status format clean
+.PHONY: help setup java prepare chromium doctor demo test test-quick lint types imports dbt pytest e2e bench up down status format clean
 
 help: ## Explain every target
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +40,13 @@ $(STAMP)-bench: $(STAMP) benchmarks/requirements.txt
 	$(BIN)/python -m uv pip install -q --python $(BIN)/python -r benchmarks/requirements.txt
 	@touch $@
 
-setup: $(STAMP) java ## Install what is missing: packages by uv, Java by the system's package manager
+setup: $(STAMP) java prepare ## Install what is missing: packages by uv, Java by the system's package manager
+
+$(STAMP)-prepared: | $(STAMP) java
+	@$(BIN)/python scripts/prepare.py
+	@touch $@
+
+prepare: $(STAMP)-prepared
 
 java:
 	@bash scripts/ensure_java.sh

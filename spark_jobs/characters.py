@@ -62,8 +62,22 @@ def _composes(char: str) -> bool:
 @cache
 def _second_parts() -> frozenset[str]:
     """Characters that stand second in some canonical decomposition."""
-    pairs = (unicodedata.decomposition(chr(c)).split() for c in range(CODE_POINTS))
+    pairs = (unicodedata.decomposition(chr(c)).split() for c in _may_change())
     return frozenset(chr(int(p[1], 16)) for p in pairs if len(p) == 2 and not p[0].startswith("<"))
+
+
+@cache
+def _may_change() -> tuple[int, ...]:
+    """Code points that are not kept for what they are.
+
+    Surrogates, private use and what is not assigned stay; of Chinese characters, none changes outside the blocks of
+    compatibility forms. Emoji may be newer than Python's own tables of what is assigned.
+    """
+    emoji = range(0x1F000, 0x20000)
+    spans = ((0x80, 0x4E00), (0xA000, 0xD800), (0xF900, 0x20000), (0x2F800, 0x30000), (0xE0000, 0xF0000))
+    return tuple(
+        c for first, end in spans for c in range(first, end) if c in emoji or unicodedata.category(chr(c)) != "Cn"
+    )
 
 
 def _dropped(char: str) -> bool:
@@ -125,17 +139,13 @@ WINDOWS = np.array([ord(html.unescape(f"&#{c};") or "\0") for c in range(128, 16
 
 @cache
 def characters() -> Characters:
-    """The tables; made once a process (about a second)."""
+    """The tables; made once a process (half a second)."""
     kind = np.zeros(CODE_POINTS, np.uint8)
     start = np.zeros(CODE_POINTS, np.int32)
     size = np.zeros(CODE_POINTS, np.uint8)
     chars: list[int] = []
     names, flag_names = _names()
-    for code in range(0x80, CODE_POINTS):
-        if 0xD800 <= code < 0xE000 or 0xE000 <= code < 0xF900 or 0x30000 <= code < 0xE0000 or code >= 0xF0000:
-            continue  # surrogates, private use and what is not assigned stay as they are
-        if 0x4E00 <= code <= 0x9FFF or 0x20000 <= code < 0x2F800:
-            continue  # Chinese characters: none of them changes
+    for code in _may_change():
         found, text = _becomes(chr(code), names)
         kind[code] = found
         start[code], size[code] = len(chars), len(text)

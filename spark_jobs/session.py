@@ -27,6 +27,10 @@ def build_session(name: str) -> SparkSession:
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.shuffle.partitions", os.environ.get("FLASHSALE_SHUFFLE_PARTITIONS", "4"))
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", "20000")
+        # A lake of days is many small files whose addresses the manifests name. Spark would start a task for each of
+        # them to look it up, and count each as 4 MiB when it parts the work.
+        .config("spark.sql.sources.parallelPartitionDiscovery.threshold", "4096")
+        .config("spark.sql.files.openCostInBytes", "65536")
         .config("spark.executorEnv.PYTHONPATH", str(ROOT))
         .config("spark.executorEnv.OMP_NUM_THREADS", "1")
         .getOrCreate()

@@ -79,6 +79,7 @@ def environment(
         "PATH": path,
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "",  # every task is a process: without kept bytecode each compiles Airflow anew
         "TZ": "UTC",
         "GX_ANALYTICS_ENABLED": "false",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
