@@ -5,7 +5,8 @@
 The same base, data, seed, learning rates, dropout of hidden states and number of optimiser steps on every side, all
 layers learn; what is compared is word pieces without padding a second, in `train()` alone. The default Trainer pads to
 128 in float32, as the article that this platform began with did; the tuned one computes in bfloat16 where the hardware
-does (as ours does there), groups by length, and pads to the longest of a batch. Loss on held-out sentences is printed for all; ours may be at most 0.03 higher.
+does (as ours does there), groups by length, and pads to the longest of a batch. Loss on held-out sentences is printed
+for all; ours may be at most 0.03 higher.
 
 Where there is a GPU both sides use it, on more sentences, and a third comparison has the shape of BERT base (random
 weights: they do not change the speed, so losses are not compared there) with 256 rows a step. Utilisation is the
