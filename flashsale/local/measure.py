@@ -73,7 +73,7 @@ def union_seconds(intervals: list[tuple[float, float]]) -> float:
 class MemoryMeter:
     """Peak of the proportional memory (PSS) of the command and everything its stack started, in MiB."""
 
-    def __init__(self, processes: Processes, every_s: float = 4.0) -> None:
+    def __init__(self, processes: Processes, every_s: float = 8.0) -> None:
         self.processes, self.every_s, self.peak_mib = processes, every_s, 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -20,6 +20,9 @@ DONE = {"success", "failed"}
 #: began to wait, and the scheduler hears of it a loop later; an answer that overtakes that news makes it find a queued
 #: task that "has ended", and fail it (Airflow 3.3). The review's own retry would then ask a second time.
 SETTLE_S = 5.0
+#: Seconds between two looks at a run. Each costs the api-server some 0.05 s of processor that the tasks lack, so one
+#: that lasts is looked at less often.
+LOOK_S, LOOK_LATER_S, LASTS_S = 1.0, 2.5, 20.0
 
 
 class Driver:
@@ -66,8 +69,8 @@ class Driver:
             raise InputError(f"DAG {dag_id}", "was not started by its asset", "look at the asset events in Airflow")
 
     def _wait(self, dag_id: str, run_id: str) -> None:
-        until = time.monotonic() + self.limit_s
-        while time.monotonic() < until:
+        began = time.monotonic()
+        while (spent := time.monotonic() - began) < self.limit_s:
             state = self.api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
             if state in DONE:
                 tasks = self.api.tasks(dag_id, run_id)
@@ -76,7 +79,7 @@ class Driver:
                     self._explain(dag_id, tasks)
                 return
             self._review()
-            time.sleep(1.0)
+            time.sleep(LOOK_S if spent < LASTS_S else LOOK_LATER_S)
         raise InputError(f"DAG {dag_id}", f"run {run_id} did not end in {self.limit_s:.0f} s", "look at it in Airflow")
 
     def _review(self) -> None:
