@@ -19,11 +19,12 @@ REVIEWS = ("review", "approval")
 
 
 class Timings:
-    """Seconds by stage and the intervals in which tasks ran."""
+    """Seconds by stage and by task, and the intervals in which tasks ran."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, float]] = []
         self.intervals: list[tuple[float, float]] = []
+        self.seconds: dict[str, float] = {}
         self.outside = 0.0
 
     @contextmanager
@@ -43,9 +44,10 @@ class Timings:
         for task in tasks:
             name = task["task_id"].rsplit(".", 1)[-1]
             if task["start_date"] and task["end_date"] and name not in REVIEWS:
-                self.intervals.append(
-                    (parse_utc(task["start_date"]).timestamp(), parse_utc(task["end_date"]).timestamp())
-                )
+                start, end = (parse_utc(task[when]).timestamp() for when in ("start_date", "end_date"))
+                self.intervals.append((start, end))
+                label = f"{task['dag_id']}.{task['task_id']}"
+                self.seconds[label] = self.seconds.get(label, 0.0) + end - start
 
     def summary(self, wall_s: float) -> dict[str, Any]:
         """Wall seconds, seconds with at least one task at work, and what is left: start-up, scheduling, reviews."""
@@ -58,6 +60,7 @@ class Timings:
             "orchestration_s": round(idle, 1),
             "orchestration_share": round(idle / wall_s, 3),
             "stages": {label: round(seconds, 1) for label, seconds in self.stages},
+            "tasks": {label: round(seconds, 1) for label, seconds in self.seconds.items()},
         }
 
 

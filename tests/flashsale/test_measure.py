@@ -14,10 +14,21 @@ def test_reviews_are_not_work() -> None:
     timings = Timings()
     timings.add_tasks(
         [
-            {"task_id": "train", "start_date": "2026-01-01T00:00:00Z", "end_date": "2026-01-01T00:01:00Z"},
-            {"task_id": "answer.approval", "start_date": "2026-01-01T00:01:00Z", "end_date": "2026-01-01T09:00:00Z"},
-            {"task_id": "skipped", "start_date": None, "end_date": None},
+            {
+                "dag_id": "d",
+                "task_id": "train",
+                "start_date": "2026-01-01T00:00:00Z",
+                "end_date": "2026-01-01T00:01:00Z",
+            },
+            {
+                "dag_id": "d",
+                "task_id": "answer.approval",
+                "start_date": "2026-01-01T00:01:00Z",
+                "end_date": "2026-01-01T09:00:00Z",
+            },
+            {"dag_id": "d", "task_id": "skipped", "start_date": None, "end_date": None},
         ]
     )
     found = timings.summary(100.0)
     assert (found["tasks_s"], found["orchestration_s"], found["orchestration_share"]) == (60.0, 40.0, 0.4)
+    assert found["tasks"] == {"d.train": 60.0}
