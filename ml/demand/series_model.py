@@ -40,7 +40,7 @@ HEADS: dict[str, dict[str, Any]] = {
 SOFT = 0.1  # of the base, added to both sides of the ratio: a period without sales is no minus infinity
 SIZES = (1.0 / 3.0, 2.0 / 3.0)  # shares of past rows that are small, and small or middling, by their base
 LEAST_ROWS = 200  # rows that a group needs for a calibration of its own
-FEW_ROWS = 10  # a correction counts by n / (n + 10) of the n rows it is learnt from
+FEW_ROWS = 10  # a correction learnt from n rows, fewer than those, counts by n / (n + 10)
 LEVELS = np.array([0.1, 0.09, 0.08, 0.07, 0.06, 0.05])  # of a bound that is to miss a tenth
 NEVER = -50.0  # a log ratio that no count falls short of: no bound above zero misses a zero
 MOST_RATIO = 2.0  # a mean is corrected by at most so much, either way
@@ -162,9 +162,14 @@ def calibrate(raw: pd.DataFrame, units: Floats, base: Floats, promo: Bools, bloc
             _shift(low[use], block[use]),
             -_shift(-high[use], block[use]),
         )
-        found[0, k] **= kind.sum() / (kind.sum() + FEW_ROWS)
-        found[1:, k] *= use.sum() / (use.sum() + FEW_ROWS)
+        found[0, k] **= _trust(int(kind.sum()))
+        found[1:, k] *= _trust(int(use.sum()))
     return Calibration(cuts, *found, whole)
+
+
+def _trust(rows: int) -> float:
+    """How much of a correction counts: all of it, less where all rows together are few."""
+    return 1.0 if rows >= LEAST_ROWS else rows / (rows + FEW_ROWS)
 
 
 def _shift(gap: Floats, block: Ints) -> float:
@@ -186,9 +191,9 @@ def _shift(gap: Floats, block: Ints) -> float:
 def _gaps(raw: pd.DataFrame, units: Floats, base: Floats, whole: bool) -> tuple[Floats, Floats]:
     """How far each row's p10 and p90 may be shifted up before they miss it, in logs; rounded outwards for counts."""
     low, high = (log_ratio(raw[name].to_numpy(), base) for name in ("q10", "q90"))
-    step = 1.0 if whole else 0.0  # floor(p10) passes y when p10 reaches y + 1
-    above = np.where(units > 0, np.maximum(units - step, 0.0), 0.0)
-    return log_ratio(units + step, base) - low, np.where(units > 0, log_ratio(above, base), NEVER) - high
+    step, hair = (1.0, 1e-9) if whole else (0.0, 0.0)  # floor(p10) passes y when p10 reaches y + 1, not a hair before
+    above = np.where(units > 0, log_ratio(np.maximum(units - step, 0.0), base), NEVER)
+    return log_ratio(units + step, base) - low - hair, above - high + hair
 
 
 def _ratio(guess: Floats, truth: Floats) -> float:
