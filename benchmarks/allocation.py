@@ -1,6 +1,6 @@
 """Allocation beside HiGHS and OR-Tools, to the same proven quality.
 
-    python benchmarks/allocation.py [--quick] [--most CELLS] [--coupled-most CELLS]
+    python benchmarks/allocation.py [--quick] [--only joint|cells] [--least CELLS] [--most CELLS] [--coupled-most CELLS]
 
 **Joint price and allocation**: both sides get the same simulated problem (its tables of expected sales made beforehand)
 and the same task, a plan proven to lie within 0.5 % of the best. HiGHS gets a mixed-integer programme.
@@ -12,11 +12,13 @@ faster than their integer programmes and costs less than a unit a row.
 
 The peers are tuned: pieces of equal marginal value merged into one column, units that are never worth their cost left
 out, the model handed over as arrays before the clock starts, the fastest of their methods at 10^4 cells.
-A peer that has not ended within its limit is stated with the limit: the ratio is then a lower bound.
+A peer that has not ended within its limit is stated with the limit: the ratio is then a lower bound. Each comparison
+is written as soon as it is made, and those made before stay, so a run may be stopped and its sizes asked for singly.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import resource
@@ -309,6 +311,8 @@ def joint(quick: bool) -> list[Result]:
 def main() -> None:
     """Measure and write `results/allocation.json`."""
     words = parser(__doc__ or "")
+    words.add_argument("--only", choices=["joint", "cells"], help="one of the two kinds of problem")
+    words.add_argument("--least", type=int, default=1_000, help="cells of the smallest problem")
     words.add_argument("--most", type=int, default=1_000_000, help="cells of the largest problem with one row")
     words.add_argument("--coupled-most", type=int, default=10_000, help="cells of the largest problem with fifty")
     words.add_argument("--memory-of", choices=["ours", "highs"], help="measure one side's memory and print it")
@@ -318,22 +322,29 @@ def main() -> None:
     if args.memory_of:
         _memory(args.memory_of, args.cells, args.coupled)
         return
-    results = joint(args.quick)
+    if args.only != "cells":
+        write("allocation", joint(args.quick), quick=args.quick, others=True)
+    if args.only != "joint":
+        _cells(args)
+
+
+def _cells(args: argparse.Namespace) -> None:
+    """Units at fixed offers at the sizes asked for, and the memory both sides took."""
     plan = [("highs", by_highs, k, False) for k in (3, 4, 5, 6)]
     plan += [("highs", by_highs, k, True) for k in (3, 4, 5)] + [("ortools", by_ortools, 5, False)]
     for peer, asked, power, coupled in plan:
         cells = 10**power
-        if cells > (1000 if args.quick else args.coupled_most if coupled else args.most):
+        if not args.least <= cells <= (1000 if args.quick else args.coupled_most if coupled else args.most):
             continue
-        rounds = 1 if args.quick else {3: 5, 4: 3}.get(power, 0)
+        rounds = 1 if args.quick else {3: 5, 4: 0 if coupled else 3}.get(power, 0)
         name = f"allocate_coupled_vs_{peer}" if coupled else f"allocate_vs_{peer}"
         name += "" if coupled and power == 4 else f"_1e{power}"  # 10^4 is the size that the coupled case is known by
-        results.append(at_fixed_offers(name, _sized(cells, coupled), asked, LIMIT_S, rounds))
-        print(results[-1], flush=True)
-    write("allocation", results, quick=args.quick)
+        found = at_fixed_offers(name, _sized(cells, coupled), asked, LIMIT_S, rounds)
+        write("allocation", [found], quick=args.quick, others=True)
     for power in (3,) if args.quick else (4, 5):
-        sides = {side: peak_memory(10**power, False, side) for side in ("ours", "highs")}
-        print(f"peak memory at 10^{power} cells: ours {sides['ours']:.0f} MiB, HiGHS {sides['highs']:.0f} MiB")
+        if args.least <= 10**power <= args.most:
+            sides = {side: peak_memory(10**power, False, side) for side in ("ours", "highs")}
+            print(f"peak memory at 10^{power} cells: ours {sides['ours']:.0f} MiB, HiGHS {sides['highs']:.0f} MiB")
 
 
 if __name__ == "__main__":

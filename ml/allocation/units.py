@@ -9,11 +9,15 @@ is the answer at the best prices, mended where it overdraws a row.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
+from flashsale.settings import settings
 from ml.allocation.cells import SPACE, Cells, Floats, Ints, check_least
 from ml.allocation.master import master_programme
 from ml.allocation.problem import relative_gap
@@ -22,6 +26,7 @@ HALVINGS = 60
 DESCENTS = 120  # evaluations that L-BFGS-B may take
 GROUPS = 48
 MOST_ROUNDS = 80
+SMALL = 20_000  # cells below which a pass is over before a second thread has woken up
 STAY = 0.6  # how far prices stay at the best known ones, against the jumps of the linear programme
 
 
@@ -85,7 +90,23 @@ def solve_cells(cells: Cells, *, target: float = 1e-4, time_limit_s: float = np.
     Raises InputError where minimum service does not fit.
     """
     check_least(cells)
-    search = _Search(cells, time.monotonic() + time_limit_s)
+    with _threads(len(cells.place)):
+        return _solve(cells, target, time.monotonic() + time_limit_s)
+
+
+@contextlib.contextmanager
+def _threads(cells: int) -> Iterator[None]:
+    """As many threads of the compiled passes as are worth while; the passes' answers do not depend on them."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1 if cells < SMALL else min(settings().threads, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _solve(cells: Cells, target: float, until: float) -> CellPlan:
+    search = _Search(cells, until)
     _, slope, units, _ = search.ask(search.prices)
     if (slope >= 0).all():
         search.units, search.value = units, cells.value(units)

@@ -2,7 +2,8 @@
 
 A period is forecast from sales up to `horizon` periods before it, by models trained on rows whose sales were known by
 then; they are fitted anew a few times on the way. As many periods before the hold-out (at least three horizons) are
-forecast in the same way: they calibrate. What is calibrated on moves along with the origin.
+forecast in the same way: they calibrate. Fits cost, calibrations do not: each period has its own, from the errors that
+were known `horizon` periods before it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from flashsale.errors import InputError
 from ml.demand import linear
 from ml.demand.series_features import Design, build_design, lagged
 from ml.demand.series_model import calibrate, fit_predict
-from ml.demand.series_panel import Bools, Floats, Ints, Panel
+from ml.demand.series_panel import Bools, Ints, Panel
 
-FITS = 4  # fits over the hold-out, and as many over the periods before it
+FITS = 2  # fits over the hold-out, and as many over the periods before it
 LEAST_PAST = 8  # periods of training before the first fit
 MODELS = ("model", "linear", "seasonal_naive", "naive")
 
@@ -46,11 +47,14 @@ def blocks(periods: int, horizon: int, holdout: int) -> tuple[list[tuple[int, in
     """First and last+1 period of each fit's forecasts, and where the hold-out begins.
 
     Raises:
-        InputError: where the panel is too short.
+        InputError: where the horizon or the hold-out is no positive number, or the panel too short for them.
     """
+    for field, value in (("horizon", horizon), ("holdout", holdout)):
+        if value < 1:
+            raise InputError("backtest", f"{field} is {value}", "give at least 1 period", field=field)
     begins = periods - holdout
     least = horizon + LEAST_PAST
-    if horizon < 1 or holdout < 1 or begins - horizon < least:
+    if begins - horizon < least:
         raise InputError(
             "panel",
             f"{periods} periods are too few for a horizon of {horizon} and a hold-out of {holdout}",
@@ -78,7 +82,7 @@ def backtest(panel: Panel, horizon: int, holdout: int, seed: int) -> pd.DataFram
     parts, begins = blocks(len(panel.periods), horizon, holdout)
     raw: list[pd.DataFrame] = []
     seen: list[Cells] = []
-    out: list[pd.DataFrame] = []
+    simple: list[pd.DataFrame] = []
     for first, end in parts:
         train = known & (cells.period <= first - horizon)
         test = (cells.period >= first) & (cells.period < end)
@@ -87,61 +91,60 @@ def backtest(panel: Panel, horizon: int, holdout: int, seed: int) -> pd.DataFram
         if train.sum() < LEAST_PAST:
             raise InputError("panel", "too few records before the hold-out", "give a longer history", field="units")
         past, ahead = cells.where(train), cells.where(test)
-        guess = _heads(panel, design, past, ahead, seed)
-        if first >= begins:
-            ready = list(zip(raw, seen, strict=True))
-            out.append(_block(panel, design, ready, past, ahead, guess, first - horizon, horizon))
-        raw.append(guess)
+        raw.append(_heads(panel, design, past, ahead, seed))
         seen.append(ahead)
-    return pd.concat(out, ignore_index=True)
-
-
-def _heads(panel: Panel, design: Design, past: Cells, ahead: Cells, seed: int) -> pd.DataFrame:
-    usual = float(np.nanmean(panel.units[past.series, past.period]))
-    base = design.base[ahead.series, ahead.period]
-    return fit_predict(
-        design.rows(past.series, past.period),
-        panel.units[past.series, past.period],
-        design.base[past.series, past.period],
-        design.rows(ahead.series, ahead.period),
-        np.where(np.isfinite(base), base, usual),  # a series without any past stands at the panel's mean
-        design.categorical,
-        seed,
-    )
-
-
-def _block(
-    panel: Panel, design: Design, ready: list[tuple[pd.DataFrame, Cells]], past: Cells, ahead: Cells,
-    guess: pd.DataFrame, known_until: int, horizon: int,
-) -> pd.DataFrame:  # fmt: skip
-    """Calibrated forecasts of one fit, beside the simple models'."""
-    usual = float(np.nanmean(panel.units[past.series, past.period]))
-
-    def base_of(cells: Cells) -> Floats:
-        base = design.base[cells.series, cells.period]
-        return np.where(np.isfinite(base), base, usual)
-
-    earlier = Cells(*(np.concatenate([getattr(c, n) for _, c in ready]) for n in ("series", "period")))
-    fine = earlier.period <= known_until
-    before = pd.concat([g for g, _ in ready], ignore_index=True)[fine].reset_index(drop=True)
-    earlier = earlier.where(fine)
-    learnt = calibrate(
-        before,
-        panel.units[earlier.series, earlier.period],
-        base_of(earlier),
-        design.promo[earlier.series, earlier.period],
-    )
-    promo = design.promo[ahead.series, ahead.period]
-    found = learnt.apply(guess, base_of(ahead), promo)
+        if first >= begins:
+            simple.append(_simple(panel, design, past, ahead, horizon))
+    if not simple:
+        raise InputError("panel", "no series has a record in the hold-out", "give later records", field="period_start")
+    ahead = Cells(*(np.concatenate([getattr(c, name) for c in seen]) for name in ("series", "period")))
+    found = _calibrated(panel, design, ahead, pd.concat(raw, ignore_index=True), begins, horizon)
+    ahead = ahead.where(ahead.period >= begins)
     head = pd.DataFrame(
         {
             "series_id": panel.series[ahead.series],
             "period_start": panel.periods[ahead.period],
             "units": panel.units[ahead.series, ahead.period],
-            "promotion": promo,
+            "promotion": design.promo[ahead.series, ahead.period],
         }
     )
-    return pd.concat([head, found, _simple(panel, design, past, ahead, horizon)], axis=1)
+    return pd.concat([head, found, pd.concat(simple, ignore_index=True)], axis=1)
+
+
+def _heads(panel: Panel, design: Design, past: Cells, ahead: Cells, seed: int) -> pd.DataFrame:
+    """Every head's forecasts of `ahead`, and the base they stand on."""
+    usual = float(np.nanmean(panel.units[past.series, past.period]))
+    base = design.base[ahead.series, ahead.period]
+    base = np.where(np.isfinite(base), base, max(usual, 1e-3))  # a series without any past stands at the panel's mean
+    guess = fit_predict(
+        design.rows(past.series, past.period),
+        panel.units[past.series, past.period],
+        design.base[past.series, past.period],
+        design.rows(ahead.series, ahead.period),
+        base,
+        design.codes,
+        seed,
+    )
+    return guess.assign(base=base)
+
+
+def _calibrated(
+    panel: Panel, design: Design, cells: Cells, raw: pd.DataFrame, begins: int, horizon: int
+) -> pd.DataFrame:
+    """Calibrated forecasts of the hold-out's cells, each period by the errors known `horizon` periods before it.
+
+    Args:
+        cells, raw: cells in order of period, with the heads' forecasts of them.
+        begins: the hold-out's first period.
+    """
+    units, promo = panel.units[cells.series, cells.period], design.promo[cells.series, cells.period]
+    base, block = raw["base"].to_numpy(), cells.period // horizon
+    out = []
+    for period in np.unique(cells.period[cells.period >= begins]):
+        end, first, last = np.searchsorted(cells.period, [period - horizon + 1, period, period + 1])
+        learnt = calibrate(raw.iloc[:end], units[:end], base[:end], promo[:end], block[:end], whole=panel.whole)
+        out.append(learnt.apply(raw.iloc[first:last], base[first:last], promo[first:last]))
+    return pd.concat(out, ignore_index=True)
 
 
 def _simple(panel: Panel, design: Design, past: Cells, ahead: Cells, horizon: int) -> pd.DataFrame:

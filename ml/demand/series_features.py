@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ml.demand.series_panel import Bools, Floats, Ints, Panel
@@ -28,9 +29,17 @@ class Design:
     promo: Bools
     categorical: list[str]
 
-    def rows(self, series: Ints, period: Ints) -> pd.DataFrame:
-        """Features of some cells as a frame."""
-        return pd.DataFrame({name: values[series, period] for name, values in self.columns.items()})
+    def rows(self, series: Ints, period: Ints) -> npt.NDArray[np.float32]:
+        """Features of some cells, shape (cells, features), in the order of `columns`."""
+        out = np.empty((len(series), len(self.columns)), dtype=np.float32)
+        for k, values in enumerate(self.columns.values()):
+            out[:, k] = values[series, period]
+        return out
+
+    @property
+    def codes(self) -> list[int]:
+        """Positions of the categorical columns."""
+        return [k for k, name in enumerate(self.columns) if name in self.categorical]
 
 
 def lagged(values: Floats, periods: int) -> Floats:

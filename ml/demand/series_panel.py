@@ -22,6 +22,7 @@ Bools = npt.NDArray[np.bool_]
 NEEDED = ("series_id", "period_start", "units", "price")
 KNOWN = (*NEEDED, "list_price", "promo_type")
 NO_PROMO = "none"
+PLAIN = ("", "0", "0.0", "none", "no", "false", "nan")  # in lower case: what stands for no promotion
 WEEK_DAYS = 5  # periods whose usual distance is at least so many days are weeks
 
 
@@ -53,6 +54,12 @@ class Panel:
         """Where a series has a record."""
         return np.isfinite(self.units)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all units are counts."""
+        known = self.units[self.there]
+        return bool((known == np.round(known)).all())
+
 
 def build_panel(frame: pd.DataFrame) -> Panel:
     """Matrices of a checked panel, in order of series and period.
@@ -63,19 +70,19 @@ def build_panel(frame: pd.DataFrame) -> Panel:
     _check(frame)
     frame = frame.assign(period_start=_moments(frame["period_start"]))
     names, series = np.unique(frame["series_id"].astype(str).to_numpy(), return_inverse=True)
-    periods = pd.DatetimeIndex(np.unique(frame["period_start"].to_numpy()))
+    periods = _grid(pd.DatetimeIndex(np.unique(frame["period_start"].to_numpy())))
     column = periods.get_indexer(pd.DatetimeIndex(frame["period_start"]))
 
     def matrix(values: pd.Series) -> Floats:
         out = np.full((len(names), len(periods)), np.nan)
-        out[series, column] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+        out[series, column] = np.where(np.isfinite(numbers), numbers, np.nan)
         return out
 
     promo, promo_names = np.zeros((len(names), len(periods)), dtype=np.int64), [NO_PROMO]
     if "promo_type" in frame.columns:
-        labels = (
-            frame["promo_type"].fillna(NO_PROMO).astype(str).replace({"": NO_PROMO, "0": NO_PROMO, "None": NO_PROMO})
-        )
+        labels = frame["promo_type"].fillna(NO_PROMO).astype(str).str.strip()
+        labels = labels.where(~labels.str.lower().isin(PLAIN), NO_PROMO)
         promo_names += sorted(set(labels) - {NO_PROMO})
         promo[series, column] = labels.map({name: i for i, name in enumerate(promo_names)}).to_numpy()
     listed = matrix(frame["list_price"]) if "list_price" in frame.columns else np.full(promo.shape, np.nan)
@@ -87,6 +94,19 @@ def build_panel(frame: pd.DataFrame) -> Panel:
     )  # fmt: skip
 
 
+def _grid(periods: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """The periods with those between them that no series has a record of, where their distances are even.
+
+    A shop that is shut on Sundays still has weeks of seven days. Months, whose lengths differ, stay as they are, and so
+    does a panel of which more than half would be gaps.
+    """
+    apart = np.diff(periods.to_numpy())
+    if not len(apart) or (apart % apart.min()).astype(np.int64).any():
+        return periods
+    whole = pd.date_range(periods[0], periods[-1], freq=pd.Timedelta(apart.min()))
+    return whole if len(whole) <= 2 * len(periods) else periods
+
+
 def extra_columns(frame: pd.DataFrame) -> list[str]:
     """Further columns that are numeric or boolean, in order of their names."""
     kinds = [c for c in frame.columns if c not in KNOWN and pd.api.types.is_numeric_dtype(frame[c])]
@@ -94,7 +114,8 @@ def extra_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _moments(values: pd.Series) -> pd.Series:
-    return pd.to_datetime(values, utc=True).dt.tz_localize(None)
+    """Moments in UTC without a zone; NaT where a value is no date."""
+    return pd.to_datetime(values, utc=True, errors="coerce").dt.tz_localize(None)
 
 
 def _check(frame: pd.DataFrame) -> None:
@@ -103,13 +124,16 @@ def _check(frame: pd.DataFrame) -> None:
             raise InputError("panel", "a column is missing", f"give {', '.join(NEEDED)}", field=name)
     if frame.empty:
         raise InputError("panel", "it holds no row", "give periods of sales")
+    if pd.api.types.is_numeric_dtype(frame["period_start"]):
+        raise InputError("panel", "it holds numbers, not dates", "give each period's first day", field="period_start")
+    keys = pd.DataFrame({"series_id": frame["series_id"].astype(str), "period_start": _moments(frame["period_start"])})
     units, price = (pd.to_numeric(frame[name], errors="coerce") for name in ("units", "price"))
     faults = [
         ("series_id", frame["series_id"].isna(), "is missing"),
-        ("period_start", frame["period_start"].isna(), "is missing"),
+        ("period_start", keys["period_start"].isna(), "is missing or no date"),
         ("units", ~(units >= 0) | ~np.isfinite(units), "is missing, negative or no number"),
         ("price", ~(price > 0) | ~np.isfinite(price), "is missing, not above zero or no number"),
-        ("period_start", frame.duplicated(["series_id", "period_start"]), "stands twice for one series"),
+        ("period_start", keys.duplicated(), "stands twice for one series"),
     ]
     if "list_price" in frame.columns:
         listed = pd.to_numeric(frame["list_price"], errors="coerce")

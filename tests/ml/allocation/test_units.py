@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import optimize, sparse
 
+from ml.allocation import units
 from ml.allocation.cells import Cells, make_cells
 from ml.allocation.units import solve_cells
 
@@ -95,3 +97,24 @@ def test_no_time_still_gives_a_plan_within_the_limits() -> None:
 def test_the_same_cells_give_the_same_plan() -> None:
     first, second = (solve_cells(_cells(4, 40, 6, 0.6, coupled=True)) for _ in range(2))
     assert np.array_equal(first.units, second.units) and first.bound == second.bound
+
+
+def test_threads_change_neither_the_plan_nor_what_comes_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, before = _cells(2, 40, 6, 0.7, coupled=True), numba.get_num_threads()
+    alone = solve_cells(cells)
+    monkeypatch.setattr(units, "SMALL", 0)
+    beside = solve_cells(cells)
+    np.testing.assert_array_equal(alone.units, beside.units)
+    assert alone.bound == beside.bound
+    assert numba.get_num_threads() == before
+
+
+def test_small_problems_run_on_one_thread_and_large_ones_on_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with units._threads(units.SMALL - 1):
+        assert numba.get_num_threads() == 1
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
+    with units._threads(units.SMALL):
+        assert numba.get_num_threads() == 1
+    monkeypatch.undo()
+    with units._threads(units.SMALL):
+        assert numba.get_num_threads() == min(units.settings().threads, numba.config.NUMBA_NUM_THREADS)

@@ -12,9 +12,11 @@ import pytest
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
+from ml.demand import series_model
 from ml.demand.series_backtest import backtest, blocks
 from ml.demand.series_features import build_design, trailing_mean
-from ml.demand.series_panel import build_panel
+from ml.demand.series_model import calibrate
+from ml.demand.series_panel import NO_PROMO, build_panel
 from ml.demand.series_report import backtest_file, covered, metrics_of, pinball
 
 HORIZON, HOLDOUT = 4, 12
@@ -155,8 +157,143 @@ def test_a_bad_value_is_named_with_its_row(panel: pd.DataFrame, field: str, valu
     assert (error.value.field, error.value.row) == (field, 3)
 
 
-def test_too_short_a_panel_is_refused() -> None:
-    with pytest.raises(InputError, match="too few"):
-        blocks(20, 4, 12)
+@pytest.mark.parametrize("value", ["soon", None])
+def test_a_period_that_is_no_date_is_named_with_its_row(panel: pd.DataFrame, value: object) -> None:
+    bad = panel.astype({"period_start": object})
+    bad.loc[5, "period_start"] = value
+    with pytest.raises(InputError, match="no date") as error:
+        build_panel(bad)
+    assert (error.value.field, error.value.row) == ("period_start", 5)
+
+
+def test_numbers_of_weeks_are_no_dates(panel: pd.DataFrame) -> None:
+    numbered = panel.assign(period_start=panel.groupby("series_id").cumcount())
+    with pytest.raises(InputError, match="numbers, not dates"):
+        build_panel(numbered)
+
+
+def test_what_stands_for_no_promotion_is_none(panel: pd.DataFrame) -> None:
+    spelt = panel.head(8).assign(promo_type=["", "0", "None", " none", "False", None, "no", "feature"])
+    found = build_panel(spelt)
+    assert found.promo_names == [NO_PROMO, "feature"]
+    assert found.promo.ravel().tolist() == [0] * 7 + [1]
+
+
+def test_periods_that_nobody_recorded_keep_their_place(panel: pd.DataFrame) -> None:
+    """A week that is missing in all series is a gap, so the season and the horizon count it."""
+    lost = sorted(panel["period_start"].unique())[40]
+    found, whole = build_panel(panel[panel["period_start"] != lost]), build_panel(panel)
+    assert found.periods.equals(whole.periods)
+    assert not found.there[:, 40].any() and found.there[:, 39].all()
+
+
+def test_months_stay_as_they_are() -> None:
+    months = pd.date_range("2024-01-01", periods=30, freq="MS")
+    frame = pd.DataFrame({"series_id": "a", "period_start": months, "units": 1.0, "price": 1.0})
+    assert build_panel(frame).periods.equals(months)
+
+
+def test_bounds_of_counts_cover_their_share_when_rounded() -> None:
+    """Few units: forecasts of nothing but the level, whose plain conformal bounds would cover far more."""
+    rng = np.random.default_rng(3)
+    n, level = 6000, 6.0
+    base, promo, block = np.full(n, level), np.zeros(n, dtype=bool), np.arange(n) // 600
+    raw = pd.DataFrame(dict.fromkeys(("q10", "q50", "q90", "tweedie"), base))
+    units = rng.poisson(level, n).astype(float)
+    late = rng.poisson(level, n).astype(float)
+    whole = calibrate(raw, units, base, promo, block, whole=True).apply(raw, base, promo)
+    below, above = (late < whole["p10"]).mean(), (late > whole["p90"]).mean()
+    assert (whole["p10"] == 3.0).all() and (whole["p90"] == 9.0).all()  # the Poisson law's own tenths
+    assert below < 0.1 and above < 0.1
+
+
+def test_blocks_that_differ_widen_the_bounds() -> None:
+    """Errors that a block has in common: with as many rows in few blocks, the next one is missed more."""
+    rng = np.random.default_rng(4)
+    missed = {}
+    for kept in (series_model.LEVELS, series_model.LEVELS[:1]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(series_model, "LEVELS", kept)
+            misses = []
+            for _ in range(60):
+                block = np.repeat(np.arange(9), 200)
+                gap = 0.5 * rng.standard_normal(9)[block] + rng.standard_normal(len(block))
+                shift = series_model._shift(gap[block < 8], block[block < 8])
+                misses.append((gap[block == 8] < shift).mean())
+            missed[len(kept)] = float(np.mean(misses))
+    assert missed[6] < missed[1]
+    assert missed[6] < 0.115
+
+
+def odd(kind: str) -> pd.DataFrame:
+    """A panel as shops have them, of one oddity."""
+    frame = weekly(seed=5, series=10, weeks=60)
+    rng = np.random.default_rng(6)
+    if kind == "fractions":
+        frame["units"] = frame["units"] / 7.3
+    elif kind == "zeros":
+        frame["units"] = np.where(rng.random(len(frame)) < 0.7, 0.0, frame["units"])
+    elif kind == "a series of nothing":
+        frame.loc[frame["series_id"] == "s03", "units"] = 0.0
+    elif kind == "one price":
+        frame = frame.assign(price=2.0).drop(columns="promo_type")
+    elif kind == "many promotions":
+        frame["promo_type"] = [f"deal {k}" for k in rng.integers(0, 300, len(frame))]
+    elif kind == "late and short series":
+        week = frame.groupby("series_id").cumcount()
+        frame = frame[(frame["series_id"] < "s04") | (week >= 50) | ((frame["series_id"] > "s07") & (week < 20))]
+    elif kind == "gaps":
+        frame = frame.sample(frac=0.5, random_state=1)
+    elif kind == "one series":
+        frame = frame[frame["series_id"] == "s00"]
+    elif kind == "empty columns":
+        frame = frame.assign(list_price=np.nan, shelf=np.nan, display=np.where(rng.random(len(frame)) < 0.5, np.inf, 1))
+    return frame
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "fractions", "zeros", "a series of nothing", "one price", "many promotions", "late and short series", "gaps",
+        "one series", "empty columns",
+    ],
+)  # fmt: skip
+def test_odd_panels_are_forecast_for_every_record(kind: str) -> None:
+    frame = odd(kind)
+    found = backtest(build_panel(frame), 2, 8, seed=1)
+    late = frame[frame["period_start"] >= pd.Timestamp("2024-01-01") + pd.Timedelta(weeks=52)]
+    assert len(found) == len(late)
+    numbers = found[["mean", "p10", "p50", "p90", "linear", "naive", "seasonal_naive"]].to_numpy()
+    assert np.isfinite(numbers).all() and (numbers >= 0).all()
+    assert (found["p10"] <= found["p50"]).all() and (found["p50"] <= found["p90"]).all()
+    own = metrics_of(found)["all"]
+    simple = ("naive",) if kind == "one series" else ("naive", "linear")  # 50 rows are too few for trees
+    assert own["model"]["wape"] <= 1.1 * min(own[name]["wape"] for name in simple)
+
+
+def test_a_large_panel_is_sampled_and_forecast_as_well(
+    panel: pd.DataFrame, forecasts: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series_model, "MOST_ROWS", 900)
+    sampled = backtest(build_panel(panel), HORIZON, HOLDOUT, seed=1)
+    assert not sampled["p50"].equals(forecasts["p50"])
+    whole, part = (metrics_of(f)["all"]["model"]["wape"] for f in (forecasts, sampled))
+    assert part < 1.15 * whole
+
+
+@pytest.mark.parametrize(("horizon", "holdout", "field"), [(0, 12, "horizon"), (4, 0, "holdout"), (4, -3, "holdout")])
+def test_a_horizon_or_holdout_of_nothing_is_refused(horizon: int, holdout: int, field: str) -> None:
+    with pytest.raises(InputError, match="at least 1 period") as error:
+        blocks(90, horizon, holdout)
+    assert error.value.field == field
+
+
+@pytest.mark.parametrize(("periods", "holdout"), [(20, 12), (20, 500)])
+def test_too_short_a_panel_is_refused(periods: int, holdout: int) -> None:
+    with pytest.raises(InputError, match=f"give at least {holdout + 16} periods"):
+        blocks(periods, 4, holdout)
+
+
+def test_parts_cover_the_hold_out() -> None:
     parts, begins = blocks(90, HORIZON, HOLDOUT)
     assert begins == 78 and parts[-1][1] == 90 and all(a < b for a, b in parts)
