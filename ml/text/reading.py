@@ -33,6 +33,7 @@ LANGUAGES = ("zh", "en")
 _HAN = (*range(0x3400, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x2FA20))
 _QUOTES = {"’": "'", "‘": "'", "ʼ": "'"}
 _GROUPS = 10
+_RUN = r"([^\s\d])\1{3,}"  # digits excepted: 10000 is no 1000
 _KEPT = "\t\n\r©®™℠"
 
 
@@ -40,15 +41,16 @@ _KEPT = "\t\n\r©®™℠"
 def table() -> dict[str, Any]:
     """The reading as a model folder keeps it.
 
-    `characters` maps single characters, `signs` are emoji and unseen characters; each language has a pair: a pattern of
-    its spoken phrases in lower case, and what is read in the stead of a phrase or sign. A run of one character has no
-    such words and is cut to three.
+    `characters` maps single characters, `signs` are emoji and unseen characters, `rest` is a pattern of runs of one
+    character and of signs; each language has a pair: a pattern of its spoken phrases in lower case, and what is read in
+    the stead of a phrase or sign. A run has no such words and is cut to three.
     Raises InputError that names the entry of `rules/reading.yaml` that cannot be used.
     """
     raw = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     faces = {face: row for row in raw["faces"] for face in row["of"].split()}
     signs = dict.fromkeys([*silent(), *faces], "")
     found: dict[str, Any] = {"characters": simplified() | _QUOTES, "signs": "".join(sorted(signs))}
+    found["rest"] = rf"{_RUN}|[{_ranges(signs)}]"
     for language in LANGUAGES:
         spoken = phrases(raw, language)
         judging = {face: f" {row[language]} " for face, row in faces.items()}
@@ -112,6 +114,14 @@ def _pattern(words: Iterable[str], language: str) -> str:
     groups = [heads[at : at + size] for at in range(0, len(heads), size)]
     parts = [f"(?=[{_escaped(group)}]){_branch({head: tree[head] for head in group})}" for group in groups]
     return f"(?=[{_escaped(heads)}])(?:{'|'.join(parts)})"
+
+
+def _ranges(characters: Iterable[str]) -> str:
+    """The inside of a character class; neighbours make a range, since the matcher walks emoji one by one otherwise."""
+    codes = set(map(ord, characters))
+    starts = sorted(code for code in codes if code - 1 not in codes)
+    ends = sorted(code for code in codes if code + 1 not in codes)
+    return "".join(f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in zip(starts, ends, strict=True))
 
 
 def _escaped(characters: Iterable[str]) -> str:

@@ -175,8 +175,8 @@ class Reading:
     def __init__(self, tokenizer: Tokenizer, table: Mapping[str, Any]) -> None:
         self.tokenizer, self.characters = tokenizer, str.maketrans(table["characters"])
         self.marked, self.signs = frozenset(table["characters"]), frozenset(table["signs"])
-        rest = f"|([^\\s\\d])\\1{{3,}}|[{re.escape(table['signs'])}]"
-        self.rules = [(re.compile(p), re.compile(p + rest), w) for p, w in (table[kind] for kind in ("en", "zh"))]
+        pairs = [table[kind] for kind in ("en", "zh")]
+        self.rules = [(re.compile(p), re.compile(f"{p}|{table['rest']}"), words) for p, words in pairs]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tokenizer, name)
@@ -189,12 +189,11 @@ class Reading:
         finder = spoken if self.signs.isdisjoint(turned) and not _RUN.search(turned) else every
         found = ((*m.span(), words.get(m[0], 3 * turned[m.start()])) for m in finder.finditer(lowered))
         edits = [(start, end, new) for start, end, new in found if new != lowered[start:end]]
-        parts, bounds, last = [], [], 0
+        read, bounds, last = "", list[tuple[int, int]](), 0
         for start, end, new in [*edits, (len(turned), len(turned), "")] if edits else ():
-            parts += turned[last:start], new
+            read += turned[last:start] + new
             bounds += [*((at, at + 1) for at in range(last, start)), *[(start, end)] * len(new)]
             last = end
-        read = "".join(parts)
         return (read, bounds) if read.strip() else (turned, [])
 
     def encode_batch(self, texts: Sequence[str]) -> list[Any]:
