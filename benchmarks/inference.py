@@ -55,6 +55,14 @@ def fast_tokenizer(folder: Path) -> Any:
     )
 
 
+def as_read(folder: Path, texts: list[str]) -> list[str]:
+    """The texts as the model reads them: its peers know no reading, and are given theirs for nothing."""
+    from ml.text import scorer
+
+    tokenizer = scorer.tokenizer_of(folder)
+    return [tokenizer.read(text)[0] for text in texts] if isinstance(tokenizer, scorer.Reading) else texts
+
+
 def pipeline_side(folder: Path, texts: list[str], width: int) -> Callable[[], list[int]]:
     """A transformers text-classification pipeline around the sentiment head."""
     import transformers
@@ -173,14 +181,15 @@ def main() -> None:
     folder, label = locate(args.model)
     examples = load_examples("test")[: 100 if args.quick else SENTENCES]
     texts = list(dict.fromkeys(e.text for e in examples))
+    read = as_read(folder, texts)
     truth = [next(e for e in examples if e.text == text) for text in texts]
     width, rounds = Scorer(folder).max_tokens, 1 if args.quick else 3
     print(f"{len(texts)} distinct sentences, model {label}, cut after {width} pieces")
     with tempfile.TemporaryDirectory() as scratch:
         served = ours_side(folder, texts, "auto")
         peers = {
-            "score_vs_pipeline": pipeline_side(folder, texts, width),
-            "score_vs_onnx_int8": onnx_side(folder, texts, width, Path(scratch)),
+            "score_vs_pipeline": pipeline_side(folder, read, width),
+            "score_vs_onnx_int8": onnx_side(folder, read, width, Path(scratch)),
             "score_vs_own_bf16": ours_side(folder, texts, "bf16"),
         }
         mine = quality("ours", truth, served())

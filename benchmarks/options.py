@@ -101,7 +101,7 @@ class Bench:
         history = Trainer(network, config, pad=model.pad_of(base), seed=seed).fit(rows, held)
         temper(network, held, pad=model.pad_of(base), batch_tokens=4 * config.batch_tokens)
         with tempfile.TemporaryDirectory() as scratch:
-            model.save(network, base, Path(scratch), max_tokens=config.serve_max_tokens)
+            model.save(network, base, Path(scratch), max_tokens=config.serve_max_tokens, reading=config.reading)
             found = evaluate.predict(Scorer(Path(scratch)), sets["test"])
         figures = evaluate.metrics(sets["test"], found)
         return {"sentiments": [p.sentiment for p in found], "seconds": history.seconds, "figures": figures}

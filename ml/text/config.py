@@ -56,6 +56,7 @@ class TrainConfig(_Part):
     name: str
     rows: dict[str, int] | None
     rows_in_float32: dict[str, int] | None = None
+    reading: Literal["canonical", "none"] = "canonical"
     max_tokens: int = Field(ge=8, le=512)
     serve_max_tokens: int = Field(ge=8, le=512)
     epochs: int = Field(ge=1)

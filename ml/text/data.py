@@ -17,6 +17,8 @@ from ml.text.weak import demand_spans, purchase_intent
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from ml.text.scorer import Reading
+
 SENTIMENTS = ("negative", "neutral", "positive")
 TAGS = ("O", "P")
 IGNORED = -100
@@ -87,7 +89,7 @@ def examples_digest(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int) -> list[Encoded]:
+def encode(examples: Sequence[Example], tokenizer: Tokenizer | Reading, max_tokens: int) -> list[Encoded]:
     """Return the examples as pieces, cut to `max_tokens`.
 
     A piece that starts a word is `P` (1) where at least half of its characters lie in a span, else `O` (0);

@@ -90,14 +90,12 @@ class Explainer:
     def __init__(self, folder: Path, *, steps: int = STEPS) -> None:
         import json
 
-        from tokenizers import Tokenizer
-
         self.network = model.load(folder).requires_grad_(False)
         self.table = self.network.word_embeddings()
         self.place = next(name for name, value in self.network.named_parameters() if value is self.table)
         labels = json.loads((folder / scorer.LABELS).read_text(encoding="utf-8"))
         self.classes: list[str] = labels["sentiment"]
-        self.tokenizer = Tokenizer.from_file(str(folder / scorer.TOKENIZER))
+        self.tokenizer = scorer.tokenizer_of(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(int(labels["max_tokens"]))
         self.pad = model.pad_of(folder)
@@ -107,13 +105,13 @@ class Explainer:
 
     def answer(self, text: str) -> str:
         """The sentiment that the full weights give a text."""
-        ids = torch.tensor([self.tokenizer.encode(text).ids])
+        ids = torch.tensor([self.tokenizer.encode_batch([text])[0].ids])
         with torch.no_grad():
             return self.classes[int(self.network(ids, torch.ones_like(ids))[0][0].argmax())]
 
     def explain(self, text: str) -> Explained:
         """Explain one text that is not blank; what is cut in serving is cut here."""
-        encoding = self.tokenizer.encode(text)
+        encoding = self.tokenizer.encode_batch([text])[0]
         ids = torch.tensor([encoding.ids])
         kept = torch.tensor(encoding.special_tokens_mask, dtype=torch.bool)
         with torch.no_grad():
@@ -167,7 +165,7 @@ class Explainer:
 
         `sentiment` follows the class that the whole text was given, `intent` the intent.
         """
-        encoding = self.tokenizer.encode(text)
+        encoding = self.tokenizer.encode_batch([text])[0]
         bounds = piece_bounds(text, encoding.offsets)
         rows = [list(encoding.ids)]
         for share in SHARES:

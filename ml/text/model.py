@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel
 from transformers.utils import logging as transformers_logging
 
 from flashsale.errors import InputError
+from ml.text import reading as readings
 from ml.text import scorer
 from ml.text.data import IGNORED, SENTIMENTS, TAGS
 from ml.text.network import TextNetwork
@@ -203,8 +204,8 @@ def load(folder: Path) -> TextNetwork:
     return network.eval()
 
 
-def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int) -> None:
-    """Write the model folder that `scorer.Scorer` loads, the manifest last."""
+def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int, reading: str = "none") -> None:
+    """Write the model folder that `scorer.Scorer` loads, the manifest last; `reading` is what it was trained with."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(state, folder / scorer.WEIGHTS, metadata={"format": "pt"})
@@ -212,8 +213,11 @@ def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int) -> 
     shape = {name: getattr(network.encoder.config, name) for name in ("intermediate_size", "num_hidden_layers")}
     (folder / scorer.CONFIG).write_text(json.dumps(config | shape, indent=1, sort_keys=True), encoding="utf-8")
     shutil.copyfile(base / scorer.TOKENIZER, folder / scorer.TOKENIZER)
-    labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens, "format": scorer.FORMAT}
+    labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens}
+    labels |= {"format": scorer.FORMATS[reading != "none"], "reading": reading}
     (folder / scorer.LABELS).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
-    names = (scorer.WEIGHTS, scorer.CONFIG, scorer.TOKENIZER, scorer.LABELS)
+    names = [scorer.WEIGHTS, scorer.CONFIG, scorer.TOKENIZER, scorer.LABELS]
+    if reading != "none":
+        names.append(readings.write(folder).name)
     manifest = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     (folder / scorer.MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")

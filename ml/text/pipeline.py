@@ -191,7 +191,7 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
     run.history = trainer.fit(rows, held)
     if trainer.parallel.first:
         run.history.temperature = temper(network, held, pad=pad, batch_tokens=4 * config.batch_tokens)
-        model.save(network, run.base, run.folder, max_tokens=config.serve_max_tokens)
+        model.save(network, run.base, run.folder, max_tokens=config.serve_max_tokens, reading=config.reading)
 
 
 def _watch(run: Run) -> Watch | None:
@@ -238,13 +238,12 @@ def encoded(
 
     `own` are further training examples, all of which are taken. `base` is the folder of the base model.
     """
-    from tokenizers import Tokenizer
-
     from ml.text.augment import augmented
     from ml.text.parallel import Parallel
+    from ml.text.reading import tokenizer_of
     from ml.text.train import in_bf16
 
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    tokenizer = tokenizer_of(base, config.reading)
     most = config.rows_for(in_bf16(config, Parallel.from_environment().device))
     rows = select(sets["train"], encode(sets["train"], tokenizer, config.max_tokens), most)
     rows += encode(own, tokenizer, config.max_tokens)

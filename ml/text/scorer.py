@@ -1,19 +1,19 @@
 """The text model as it is served: one file that needs no other of this repository.
 
-MLflow runs this script as a model's code ("models from code"), on Spark executors too, so it imports the
-standard library and public packages only. A model folder holds `model.safetensors`, `config.json`,
-`tokenizer.json`, `labels.json` and `manifest.json` with the SHA-256 of each; nothing is unpickled.
-
-Tags are `O` and `P` on word pieces (a piece that continues a Latin word takes its word's tag); a span is a
-run of `P`, given as character offsets of the text as it came.
+MLflow runs this script as a model's code ("models from code"), on Spark executors too, so it imports the standard
+library and public packages only. A model folder holds the files named below, `manifest.json` with the SHA-256 of each;
+nothing is unpickled. Tags are `O` and `P` on word pieces (a piece that continues a Latin word takes its word's tag); a
+span is a run of `P`, given as character offsets of the text as it came.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,19 +27,18 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 WEIGHTS, CONFIG, TOKENIZER, LABELS = "model.safetensors", "config.json", "tokenizer.json", "labels.json"
-MANIFEST, INT8, PREFIX = "manifest.json", "int8.safetensors", "prefix"
-FORMAT = 2  # of a model folder; raised when an older folder would be read wrongly
+MANIFEST, INT8, PREFIX, READING = "manifest.json", "int8.safetensors", "prefix", "reading.json"
+FORMATS = (2, 3)  # of a folder: texts read as they come; with a reading, which an older scorer would overlook
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
 Tensors = Mapping[str, torch.Tensor]
-_TOKEN_BUDGET = 4096
-_DECIMALS = 4
+_TOKEN_BUDGET, _DECIMALS = 4096, 4
+_HAN, _RUN = re.compile(r"[\u3400-\u9fff]"), re.compile(r"(\D)\1\1\1")
 
 
 class Encoder:
     """BERT's encoder for inference alone, by the names and values of transformers' `BertModel`.
 
-    Query, key and value are one product and all weights have the type that is computed in, so nothing is cast on the
-    way; on a CPU that is faster than the training module, and it loads without transformers.
+    Query, key and value are one product, and nothing is cast on the way: faster on a CPU than the training module.
 
     Args:
         weights: the state of `BertModel`, without a prefix.
@@ -120,8 +119,7 @@ class Encoder:
         return functional.layer_norm(states, (self.size,), *norm, self.epsilon)
 
 
-#: The four products of a layer; the first is query, key and value in one.
-PRODUCTS = ("attention.self.mixed", "attention.output.dense", "intermediate.dense", "output.dense")
+PRODUCTS = ("attention.self.mixed", "attention.output.dense", "intermediate.dense", "output.dense")  # of a layer
 
 
 def fused(weights: Tensors, name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,12 +136,9 @@ def _product(parts: tuple[torch.Tensor, torch.Tensor]) -> Callable[[torch.Tensor
 class Int8:
     """A product of 8-bit integers by oneDNN: weights by output channel, inputs by measured ranges.
 
-    The input is divided by a vector (its channels' typical sizes, Xiao et al. 2023, SmoothQuant; the weights hold the
-    other half), rounded to unsigned bytes around `zero`, and multiplied; sums are kept in 32 bits. The few inner
-    channels with outlying values are computed beside it in floats (Dettmers et al. 2022).
-
-    With `narrow` inputs have seven bits: a processor without VNNI adds two products in 16 bits, where two of eight bits
-    overflow without a word.
+    The input is divided by its channels' typical sizes (SmoothQuant; the weights hold the other half), rounded to
+    unsigned bytes around `zero`, and multiplied; sums are kept in 32 bits. With `narrow` inputs have seven bits: a
+    processor without VNNI adds two products in 16 bits, where two of eight bits overflow without a word.
     """
 
     def __init__(self, plan: Tensors, name: str, dtype: torch.dtype, *, narrow: bool = False) -> None:
@@ -171,11 +166,59 @@ class Int8:
         )
 
 
+class Reading:
+    """A tokenizer that cuts texts as they are read and places the pieces in the texts as they came.
+
+    `table` is what `ml.text.reading.table` describes; where nothing is left to read, the text itself is cut.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, table: Mapping[str, Any]) -> None:
+        self.tokenizer, self.characters = tokenizer, str.maketrans(table["characters"])
+        self.marked, self.signs = frozenset(table["characters"]), frozenset(table["signs"])
+        pairs = [table[kind] for kind in ("en", "zh")]
+        self.rules = [(re.compile(p), re.compile(f"{p}|{table['rest']}"), words) for p, words in pairs]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+    def read(self, text: str) -> tuple[str, list[tuple[int, int]]]:
+        """The reading, and the bounds in `text` of each of its characters; no bounds where all are in their places."""
+        turned = text if self.marked.isdisjoint(text) else text.translate(self.characters)
+        lowered = turned.lower() if len(turned.lower()) == len(turned) else turned
+        spoken, every, words = self.rules[_HAN.search(turned) is not None]
+        finder = spoken if self.signs.isdisjoint(turned) and not _RUN.search(turned) else every
+        found = ((*m.span(), words.get(m[0], 3 * turned[m.start()])) for m in finder.finditer(lowered))
+        edits = [(start, end, new) for start, end, new in found if new != lowered[start:end]]
+        read, bounds, last = "", list[tuple[int, int]](), 0
+        for start, end, new in [*edits, (len(turned), len(turned), "")] if edits else ():
+            read += turned[last:start] + new
+            bounds += [*((at, at + 1) for at in range(last, start)), *[(start, end)] * len(new)]
+            last = end
+        return (read, bounds) if read.strip() else (turned, [])
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Any]:
+        """`ids`, `offsets` and `special_tokens_mask` of each text, in order."""
+        read = [self.read(text) for text in texts]
+        cut = self.tokenizer.encode_batch([one for one, _ in read])
+        return [_placed(one, bounds) if bounds else one for one, (_, bounds) in zip(cut, read, strict=True)]
+
+
+def _placed(cut: Any, bounds: Sequence[tuple[int, int]]) -> SimpleNamespace:
+    offsets = [(bounds[s][0], bounds[e - 1][1]) if s < e else (s, s) for s, e in cut.offsets]
+    return SimpleNamespace(ids=cut.ids, offsets=offsets, special_tokens_mask=cut.special_tokens_mask)
+
+
+def tokenizer_of(folder: Path) -> Any:
+    """The tokenizer of a model folder, behind its reading where it has one."""
+    tokenizer, path = Tokenizer.from_file(str(folder / TOKENIZER)), folder / READING
+    return Reading(tokenizer, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else tokenizer
+
+
 def piece_bounds(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[int, int, bool]]:
     """Return (start, end, first) a piece: its characters without blanks around, and whether it starts a word.
 
-    A piece starts a word unless it continues a run of Latin letters and digits. Special pieces and bare word
-    marks come back empty (start = end) and start nothing.
+    A piece starts a word unless it continues a run of Latin letters and digits; special pieces and bare word marks come
+    back empty (start = end) and start nothing.
     """
     bounds = []
     for start, end in offsets:
@@ -207,9 +250,8 @@ def spans_of(text: str, bounds: Sequence[tuple[int, int, bool]], tags: Sequence[
 
 def fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 pays: on CUDA from Ampere on, on a CPU with the instructions for it."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _processor_has("avx512_bf16", "amx_bf16")
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(on_gpu) if device.type == "cuda" else _processor_has("avx512_bf16", "amx_bf16")
 
 
 def fast_int8(device: torch.device) -> bool:
@@ -243,8 +285,7 @@ class Scorer:
     Args:
         folder: a model folder; its hashes are checked.
         threads: CPU threads; None leaves PyTorch's setting alone.
-        precision: `fp32`, `bf16`, `int8` (for a folder that `text compress` wrote), or `auto`: int8, else bf16, where
-            the folder has it and the processor instructions for it.
+        precision: `fp32`, `bf16`, `int8` (of a compressed folder), or `auto`: the fastest here of those it has.
     """
 
     def __init__(self, folder: Path, *, threads: int | None = None, precision: str = "auto") -> None:
@@ -252,15 +293,13 @@ class Scorer:
         if threads is not None:
             torch.set_num_threads(threads)
         labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-        if labels.get("format") != FORMAT:
-            raise ValueError(f"{folder} was saved in format {labels.get('format', 1)}, not {FORMAT}: train it again")
+        if labels.get("format") not in FORMATS:
+            raise ValueError(f"{folder} was saved in format {labels.get('format', 1)}, not {FORMATS}: train it again")
         self.sentiments: list[str] = labels["sentiment"]
         self.max_tokens = int(labels["max_tokens"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if precision == "auto":
-            precision = self._fastest(folder)
-        self.precision = precision
-        self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        self.precision = precision = self._fastest(folder) if precision == "auto" else precision
+        self.tokenizer = tokenizer_of(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -274,9 +313,8 @@ class Scorer:
         self.heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
 
     def _fastest(self, folder: Path) -> str:
-        if (folder / INT8).is_file() and fast_int8(self.device):
-            return "int8"
-        return "bf16" if fast_bf16(self.device) else "fp32"
+        small = (folder / INT8).is_file() and fast_int8(self.device)
+        return "int8" if small else "bf16" if fast_bf16(self.device) else "fp32"
 
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `ml.text.network.TextNetwork.forward` gives in evaluation: (batch, 3), (batch,), (batch, pieces, 2)."""
@@ -294,19 +332,14 @@ class Scorer:
     def score(self, texts: Sequence[str | None]) -> pd.DataFrame:
         """Return one row a text, in order, with the columns of `COLUMNS`.
 
-        `sentiment` is the likeliest class, `p_*` are probabilities to four decimals, `spans` is JSON:
-        `[{"start": 0, "end": 2, "text": "…"}]` with character offsets. A text that is null or blank has
-        null scores and no spans. Equal texts are scored once.
+        `sentiment` is the likeliest class, `p_*` are probabilities to four decimals, `spans` is JSON with character
+        offsets: `[{"start": 0, "end": 2, "text": "…"}]`. A text that is null or blank has null scores and no spans.
         """
         distinct = list(dict.fromkeys(text for text in texts if text and text.strip()))
-        scored: dict[str, tuple[Any, ...]] = {}
-        for batch in self._batches(distinct):
-            scored.update(self._score_batch(batch))
+        scored = {text: row for batch in self._batches(distinct) for text, row in self._score_batch(batch)}
         blank = (None, None, None, None, None, "[]")
         frame = pd.DataFrame([scored.get(text or "", blank) for text in texts], columns=list(COLUMNS))
-        numbers = [column for column in COLUMNS if column.startswith("p_")]
-        frame[numbers] = frame[numbers].astype("float64")
-        return frame.astype({"sentiment": "object", "spans": "object"})
+        return frame.astype({name: "float64" if name.startswith("p_") else "object" for name in COLUMNS})
 
     def _batches(self, texts: list[str]) -> Iterator[list[tuple[str, Any]]]:
         """Texts with their encodings, longest first, filled up to a budget of pieces with padding counted."""
@@ -322,9 +355,8 @@ class Scorer:
             yield batch
 
     def _score_batch(self, batch: list[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        width = len(batch[0][1].ids)
-        ids = torch.full((len(batch), width), self.pad)
-        mask = torch.zeros((len(batch), width), dtype=torch.long)
+        shape = len(batch), len(batch[0][1].ids)
+        ids, mask = torch.full(shape, self.pad), torch.zeros(shape, dtype=torch.long)
         for row, (_, encoding) in enumerate(batch):
             ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids)
             mask[row, : len(encoding.ids)] = 1
@@ -334,14 +366,11 @@ class Scorer:
         intents = _rounded(torch.sigmoid(intent.float()))
         marks = tags.argmax(-1).cpu().numpy()
         for row, (text, encoding) in enumerate(batch):
-            spans: list[tuple[int, int]] = []
-            if marks[row, : len(encoding.ids)].any():
-                bounds = piece_bounds(text, encoding.offsets)
-                spans = spans_of(text, bounds, marks[row, : len(bounds)].tolist())
+            tagged = marks[row, : len(encoding.ids)]
+            spans = spans_of(text, piece_bounds(text, encoding.offsets), tagged.tolist()) if tagged.any() else []
             found = [{"start": start, "end": end, "text": text[start:end]} for start, end in spans]
             label = self.sentiments[int(shares[row].argmax())]
-            written = json.dumps(found, ensure_ascii=False)
-            yield text, (label, *shares[row].tolist(), float(intents[row]), written)
+            yield text, (label, *shares[row].tolist(), float(intents[row]), json.dumps(found, ensure_ascii=False))
 
 
 class ServedScorer(PythonModel):
@@ -356,9 +385,7 @@ class ServedScorer(PythonModel):
         if params and params.get("threads"):
             torch.set_num_threads(int(params["threads"]))
         texts = model_input["text"]
-        scored = self.scorer.score([text if isinstance(text, str) else None for text in texts])
-        scored.index = texts.index
-        return scored
+        return self.scorer.score([text if isinstance(text, str) else None for text in texts]).set_index(texts.index)
 
 
 def _latin(char: str) -> bool:

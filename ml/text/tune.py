@@ -148,5 +148,5 @@ def _judged(
     Trainer(network, config, pad=model.pad_of(base), seed=settings().seed, watch=watch).fit(rows, early)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        model.save(network, base, folder, max_tokens=config.serve_max_tokens)
+        model.save(network, base, folder, max_tokens=config.serve_max_tokens, reading=config.reading)
         return evaluate.metrics(judged, evaluate.predict(Scorer(folder), judged))
