@@ -164,7 +164,7 @@ def calibrate(raw: pd.DataFrame, units: Floats, base: Floats, promo: Bools, bloc
         )
         found[0, k] **= _trust(int(kind.sum()))
         found[1:, k] *= _trust(int(use.sum()))
-    return Calibration(cuts, *found, whole)
+    return Calibration(cuts, found[0], found[1], found[2], whole)
 
 
 def _trust(rows: int) -> float:
