@@ -13,7 +13,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numba
 import numpy as np
@@ -99,7 +98,7 @@ def solve_cells(cells: Cells, *, target: float = 1e-4, time_limit_s: float = np.
 def _threads(cells: int) -> Iterator[None]:
     """As many threads of the compiled passes as are worth while; the passes' answers do not depend on them."""
     before = numba.get_num_threads()
-    numba.set_num_threads(1 if cells < SMALL else min(settings().threads, cast(Any, numba.config).NUMBA_NUM_THREADS))
+    numba.set_num_threads(1 if cells < SMALL else min(settings().threads, before))
     try:
         yield
     finally:

@@ -109,12 +109,10 @@ def test_threads_change_neither_the_plan_nor_what_comes_after(monkeypatch: pytes
     assert numba.get_num_threads() == before
 
 
-def test_small_problems_run_on_one_thread_and_large_ones_on_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_problems_run_on_one_thread_and_large_ones_on_those_asked_for() -> None:
+    before = numba.get_num_threads()
     with units._threads(units.SMALL - 1):
         assert numba.get_num_threads() == 1
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
     with units._threads(units.SMALL):
-        assert numba.get_num_threads() == 1
-    monkeypatch.undo()
-    with units._threads(units.SMALL):
-        assert numba.get_num_threads() == min(units.settings().threads, numba.config.NUMBA_NUM_THREADS)
+        assert numba.get_num_threads() == min(units.settings().threads, before)
+    assert numba.get_num_threads() == before
