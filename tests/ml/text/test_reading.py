@@ -128,7 +128,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXTS)
 def test_pieces_lie_in_the_text_as_it_came(text: str) -> None:
     read, bounds = READER.read(text)
@@ -143,7 +143,7 @@ def test_pieces_lie_in_the_text_as_it_came(text: str) -> None:
     assert all(0 <= start < end <= len(text) for start, end in cut.offsets)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_only_signs_leave_without_a_trace(text: str) -> None:
     _, bounds = READER.read(text)
