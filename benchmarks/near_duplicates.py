@@ -30,7 +30,9 @@ def shingles(text: str) -> list[str]:
 def reposts(sentences: list[str], rows: int, seed: int = 11) -> list[str]:
     """Distinct texts, some three of a kind: sentences with a few characters changed."""
     rng = np.random.default_rng(seed)
-    pool = [t for t in sentences if 12 <= len(t) <= 300][: max(rows // 3, 100)]
+    pool = [t for t in sentences if 12 <= len(t) <= 300]
+    # drawn from all of them, so that few are judged on what many are timed on: long reviews lie together, tweets too
+    pool = [pool[i] for i in rng.permutation(len(pool))[: max(rows // 3, 100)]]
     found: dict[str, None] = {}
     while len(found) < rows:
         chars = list(pool[rng.integers(len(pool))])

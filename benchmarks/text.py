@@ -323,7 +323,7 @@ def measured(part: str, args: argparse.Namespace, rounds: int) -> list[Result]:
     if part == "clean":
         return against_engines(resampled(args.rows or (QUICK_ROWS if args.quick else ROWS)), rounds)
     if part == "dedup":
-        return against_rensa(sentences().to_pylist(), *((4_000, 800) if args.quick else (200_000, 4_000)), rounds)
+        return against_rensa(sentences().to_pylist(), *((4_000, 800) if args.quick else (60_000, 4_000)), rounds)
     if part == "score":
         rows = args.score_rows or (QUICK_SCORED if args.quick else SCORED)
         with served(args.model) as folder:
