@@ -18,7 +18,7 @@ export TZ := UTC
 # every task is a process: without kept bytecode each would compile Airflow anew
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup java prepare chromium doctor demo test test-quick lint types imports dbt pytest e2e bench up down status format clean
+.PHONY: help setup archives java prepare chromium doctor demo test test-quick lint types imports dbt pytest e2e bench up down status format clean
 
 help: ## Explain every target
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,6 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/python -m uv pip install -q --python $(BIN)/python -r requirements.lock
 	$(BIN)/python -m uv pip install -q --python $(BIN)/python --no-deps -e .
-	@mkdir -p $(PACKAGES)
-	@ls $(PACKAGES)/vader*3.3.2.tar.gz >/dev/null 2>&1 || $(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: --dest $(PACKAGES) vaderSentiment==3.3.2
 	@rm -f $(VENV)/.installed-*
 	@touch $(STAMP)
 
@@ -40,13 +38,17 @@ $(STAMP)-bench: $(STAMP) benchmarks/requirements.txt
 	$(BIN)/python -m uv pip install -q --python $(BIN)/python -r benchmarks/requirements.txt
 	@touch $@
 
-setup: $(STAMP) java prepare ## Install what is missing: packages by uv, Java by the system's package manager
+setup: $(STAMP) archives java prepare ## Install what is missing: packages by uv, Java by the system's package manager
 
 $(STAMP)-prepared: | $(STAMP) java
 	@$(BIN)/python scripts/prepare.py
 	@touch $@
 
 prepare: $(STAMP)-prepared
+
+archives: $(STAMP) # source archives that hold data; looked for each time, since they lie outside the environment
+	@mkdir -p $(PACKAGES)
+	@ls $(PACKAGES)/vader*3.3.2.tar.gz >/dev/null 2>&1 || $(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: --dest $(PACKAGES) vaderSentiment==3.3.2
 
 java:
 	@bash scripts/ensure_java.sh
