@@ -92,8 +92,9 @@ def _step(name: str, *words: str, **variables: str) -> str:
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYSPARK_SUBMIT_ARGS")}
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
     environment = {**kept, "PYTHONPATH": path, "TZ": "UTC", "GX_ANALYTICS_ENABLED": "false", **variables}
-    command = [sys.executable, str(Path(__file__)), name, *words]
+    command, began = [sys.executable, str(Path(__file__)), name, *words], time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    print(f"  {name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     return f"{name}: {done.stderr.strip()[-400:]}" if done.returncode else ""
 
 
