@@ -108,7 +108,10 @@ def _jobs(scratch: Path) -> list[str]:
     staged = archive.with_suffix(".staged")
     staged.unlink(missing_ok=True)
     options = f"--driver-java-options '-XX:ArchiveClassesAtExit={staged} -Xlog:disable' pyspark-shell"
-    wrong = _step(CLASSES, str(scratch / "lake"), PYSPARK_SUBMIT_ARGS=options, JDK_JAVA_OPTIONS=SHORT_JOBS)
+    # one worker: two would compile the same kernels side by side
+    settings = {"FLASHSALE_SPARK_MASTER": "local[1]", "FLASHSALE_SHUFFLE_PARTITIONS": "1"}
+    settings |= {"PYSPARK_SUBMIT_ARGS": options, "JDK_JAVA_OPTIONS": SHORT_JOBS}
+    wrong = _step(CLASSES, str(scratch / "lake"), **settings)
     if staged.exists():
         staged.replace(archive)
     return [wrong, _step(KERNELS)]
