@@ -88,13 +88,28 @@ def rules_text() -> str:
 
 
 @cache
+def _simplified() -> dict[str, str]:
+    """The simplified form of every Chinese character that has one."""
+    chars = [chr(c) for c in (*range(0x3400, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x2FA20))]
+    plain = _simplifier().convert("\n".join(chars)).split("\n")
+    return {a: b for a, b in zip(chars, plain, strict=True) if a != b}
+
+
+@cache
 def _traditional() -> NDArray[np.uint8]:
     """1 for every Chinese character that has a simplified form."""
     marks = np.zeros(0x110000, np.uint8)
-    chars = [chr(c) for c in (*range(0x3400, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x2FA20))]
-    plain = _simplifier().convert("\n".join(chars)).split("\n")
-    marks[[ord(a) for a, b in zip(chars, plain, strict=True) if a != b]] = 1
+    marks[[ord(char) for char in _simplified()]] = 1
     return marks
+
+
+@cache
+def _turned_back() -> dict[int, str]:
+    """Characters by simplified forms beyond Unicode's first plane, which few fonts and no model know: they stay.
+
+    Everyday Cantonese has some of them.
+    """
+    return {ord(new): char for char, new in _simplified().items() if char <= "\uffff" < new and len(new) == 1}
 
 
 @cache
@@ -131,7 +146,8 @@ def normalise(texts: pa.Array, options: Options) -> tuple[pa.Array, NDArray[np.u
         rows = np.flatnonzero(kernels.any_marked(*buffers(now), _traditional()))
         if len(rows):
             # no text holds a line break any more, so that one call converts them all
-            plain = _simplifier().convert("\n".join(now.take(pa.array(rows)).to_pylist())).split("\n")
+            plain = _simplifier().convert("\n".join(now.take(pa.array(rows)).to_pylist()))
+            plain = plain.translate(_turned_back()).split("\n")
             now = put(now, rows, pa.array(plain, pa.string()))
     return now, flags
 

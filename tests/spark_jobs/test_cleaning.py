@@ -114,9 +114,9 @@ def test_masks_in_the_text_itself_are_no_masks() -> None:
 
 
 def test_simplified_texts_change_nothing_else() -> None:
-    texts = pa.array(["這個頭髮", "great", "很好", "乾隆皇帝的頭髮"], pa.string())
+    texts = pa.array(["這個頭髮", "great", "很好", "乾隆皇帝的頭髮", "嗰個袋好靚"], pa.string())
     assert clean_texts(texts, Options(simplify=True)).column("clean_text").to_pylist() == [
-        "这个头发", "great", "很好", "乾隆皇帝的头发",
+        "这个头发", "great", "很好", "乾隆皇帝的头发", "嗰个袋好靓",
     ]  # fmt: skip
 
 
