@@ -105,7 +105,15 @@ def mask_identifiers(text: str) -> str:
     Half a surrogate pair, which no UTF-8 can hold, becomes a question mark.
     """
     plain = unicodedata.normalize("NFKC", text).encode("utf-8", "replace").decode()
-    now = pa.array([plain], pa.string())
     for rule in identifiers():
-        now = replace(now, rule)
-    return str(now[0].as_py())
+        if may_match(plain, rule):
+            plain = str(replace(pa.array([plain], pa.string()), rule)[0].as_py())
+    return plain
+
+
+def may_match(text: str, rule: Rule) -> bool:
+    """Whether one look at a text leaves a rule in play; Arrow makes a pattern ready anew for each call of `replace`."""
+    if rule.digits > sum(map(str.isdigit, text)):
+        return False
+    lowered = text.lower()
+    return all(not words or any(word in lowered for word in words) for words in (rule.needs, rule.also))

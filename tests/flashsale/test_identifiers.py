@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pyarrow as pa
 import pytest
 
 from flashsale.errors import InputError
@@ -77,3 +80,17 @@ def test_card_numbers_end_in_their_check_digit() -> None:
 def test_an_unknown_check_is_refused() -> None:
     with pytest.raises(InputError, match="unknown check"):
         Rule.of({"name": "x", "pattern": "x", "with": "", "check": "moon", "example": {"in": "", "out": ""}})
+
+
+def test_a_quick_look_hides_no_match() -> None:
+    from flashsale.identifiers import may_match, replace
+
+    texts = [rule.example[0] for rule in identifiers()]
+    texts += [f"{a} {b}" for a, b in pairwise(texts)]
+    ruled_out = 0
+    for rule in identifiers():
+        for text in texts:
+            changed = replace(pa.array([text], pa.string()), rule)[0].as_py() != text
+            ruled_out += not may_match(text, rule)
+            assert may_match(text, rule) or not changed, (rule.name, text)
+    assert ruled_out > len(texts) * len(identifiers()) / 2
