@@ -18,12 +18,12 @@ LEAST_SALES = 2
 
 def last_sale(sale: Sale, asked: pd.DataFrame, past: pd.DataFrame) -> Floats:
     """Last sale's units and a tenth more; where there was none, a multiple of the usual day."""
-    return np.asarray(_cells(asked["last_sale_units"].fillna(_habit(asked)), sale) * MARK_UP, dtype=np.float64)
+    return np.asarray(_cells(_or_habit(asked, "last_sale_units"), sale) * MARK_UP, dtype=np.float64)
 
 
 def proportional(sale: Sale, asked: pd.DataFrame, past: pd.DataFrame) -> Floats:
     """The whole stock budget, spread in proportion to the mean units of past sales."""
-    history = _cells(asked["mean_sale_units"].fillna(_habit(asked)), sale)
+    history = _cells(_or_habit(asked, "mean_sale_units"), sale)
     spent = float((history * sale.cost[:, None]).sum())
     return np.asarray(history * sale.stock_budget / max(spent, 1.0), dtype=np.float64)
 
@@ -54,6 +54,11 @@ def within_limits(sale: Sale, wish: Floats) -> Ints:
     for money, budget in ((sale.cost, sale.stock_budget), (sale.discounts(sale.managers()), sale.promotion_budget)):
         units = units * min(1.0, budget / max(float((units * money[:, None]).sum()), 1e-9))
     return np.asarray(np.floor(units + 1e-9), dtype=np.int64)
+
+
+def _or_habit(asked: pd.DataFrame, column: str) -> pd.Series:
+    """A column of units; a cell that was in no sale yet has none (pandas then holds whole numbers alone)."""
+    return asked[column].astype("float64").fillna(_habit(asked))
 
 
 def _habit(asked: pd.DataFrame) -> pd.Series:

@@ -20,7 +20,7 @@ from marketplace.exam.arrivals import draw_arrivals
 from marketplace.exam.judge import Plan, judge
 from marketplace.exam.oracle import best_plan, units_for
 from marketplace.exam.report import summarise
-from marketplace.exam.rules import within_limits
+from marketplace.exam.rules import last_sale, within_limits
 from marketplace.exam.sitting import PLANNERS, shuffle_text
 from marketplace.exam.table import Sale
 from tests.conftest import ROOT
@@ -79,6 +79,15 @@ def test_rules_keep_to_the_limits(sale: Sale) -> None:
     assert (units * sale.cost[:, None]).sum() <= sale.stock_budget
     assert (units * (sale.listed - price)[:, None]).sum() <= sale.promotion_budget
     assert units.sum() > 0
+
+
+def test_a_sku_that_was_in_no_sale_gets_a_multiple_of_its_usual_day(sale: Sale) -> None:
+    cells = len(sale.actions) * len(sale.space)
+    asked = pd.DataFrame({"base_units_28d": [1.7] * cells, "duration_hours": 12.0})
+    known = [None] + [20] * (cells - 1)
+    asked["last_sale_units"] = pd.array(known, dtype="Int64")  # whole numbers, one missing: the type takes no fraction
+    units = last_sale(sale, asked, pd.DataFrame()).ravel()
+    assert units[0] == pytest.approx(1.7 * 8.0 * 0.5 * 1.1) and units[1:] == pytest.approx(22.0)
 
 
 def test_marks_by_hand(sale: Sale) -> None:
