@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,10 +31,9 @@ ENTRIES = (
     "mlflow.server.auth mlflow.server.fastapi_app dbt.cli.main dbt.adapters.duckdb lightgbm matplotlib.pyplot",
     "torch transformers peft sklearn.linear_model sklearn.feature_extraction.text scipy.optimize scipy.stats highspy",
 )
-MODULES, KERNELS, CLASSES, MODEL = "modules", "kernels", "classes", "model"
 
 
-def modules(names: list[str]) -> None:
+def modules(*names: str) -> None:
     """Import modules."""
     for name in names:
         importlib.import_module(name)
@@ -87,8 +87,13 @@ def model() -> None:
     ensure_base_model("embedded")
 
 
-def _step(name: str, *words: str, **variables: str) -> str:
+#: Steps by the word that starts each in a process of its own.
+STEPS: dict[str, Callable[..., None]] = {step.__name__: step for step in (modules, kernels, classes, model)}
+
+
+def _step(step: Callable[..., None], *words: str, **variables: str) -> str:
     """Run a step in a process of its own; returns what went wrong, or nothing."""
+    name = step.__name__
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYSPARK_SUBMIT_ARGS")}
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
     environment = {**kept, "PYTHONPATH": path, "TZ": "UTC", "GX_ANALYTICS_ENABLED": "false", **variables}
@@ -100,7 +105,7 @@ def _step(name: str, *words: str, **variables: str) -> str:
 
 def _imports(scratch: Path) -> list[str]:
     home = str(scratch / "airflow")
-    return [_step(MODULES, *names.split(), AIRFLOW_HOME=home) for names in ENTRIES] + [_step(MODEL)]
+    return [_step(modules, *names.split(), AIRFLOW_HOME=home) for names in ENTRIES] + [_step(model)]
 
 
 def _jobs(scratch: Path) -> list[str]:
@@ -111,13 +116,13 @@ def _jobs(scratch: Path) -> list[str]:
     # one worker: two would compile the same kernels side by side
     settings = {"FLASHSALE_SPARK_MASTER": "local[1]", "FLASHSALE_SHUFFLE_PARTITIONS": "1"}
     settings |= {"PYSPARK_SUBMIT_ARGS": options, "JDK_JAVA_OPTIONS": SHORT_JOBS}
-    wrong = _step(CLASSES, str(scratch / "lake"), **settings)
+    wrong = _step(classes, str(scratch / "lake"), **settings)
     if staged.exists():
         staged.replace(archive)
-    return [wrong, _step(KERNELS)]
+    return [wrong, _step(kernels)]
 
 
-def main() -> int:
+def main() -> None:
     """Do every step, two at a time; what fails is told."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(2) as pool:
@@ -126,20 +131,10 @@ def main() -> int:
     for words in wrong:
         print(f"not prepared: {words}", file=sys.stderr)
     print(f"prepared in {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case []:
-            sys.exit(main())
-        case [name, *words] if name == MODULES:
-            modules(words)
-        case [name] if name == KERNELS:
-            kernels()
-        case [name, lake] if name == CLASSES:
-            classes(lake)
-        case [name] if name == MODEL:
-            model()
-        case other:
-            sys.exit(f"unknown step {other}: run it without a word")
+    if len(sys.argv) == 1:
+        main()
+    else:
+        STEPS[sys.argv[1]](*sys.argv[2:])

@@ -22,6 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from flashsale.identifiers import IDENTIFIERS_FILE, Rule, identifiers, replace
+from flashsale.simplified import readable, simplified, simplifier
 from spark_jobs import kernels
 from spark_jobs.arrow import as_strings, buffers, only, put
 from spark_jobs.characters import WINDOWS, characters
@@ -88,35 +89,18 @@ def rules_text() -> str:
 
 
 @cache
-def _simplified() -> dict[str, str]:
-    """The simplified form of every Chinese character that has one."""
-    chars = [chr(c) for c in (*range(0x3400, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x2FA20))]
-    plain = _simplifier().convert("\n".join(chars)).split("\n")
-    return {a: b for a, b in zip(chars, plain, strict=True) if a != b}
-
-
-@cache
 def _traditional() -> NDArray[np.uint8]:
     """1 for every Chinese character that has a simplified form."""
     marks = np.zeros(0x110000, np.uint8)
-    marks[[ord(char) for char in _simplified()]] = 1
+    marks[[ord(char) for char in simplified()]] = 1
     return marks
 
 
 @cache
 def _turned_back() -> dict[int, str]:
-    """Characters by simplified forms beyond Unicode's first plane, which few fonts and no model know: they stay.
-
-    Everyday Cantonese has some of them.
-    """
-    return {ord(new): char for char, new in _simplified().items() if char <= "\uffff" < new and len(new) == 1}
-
-
-@cache
-def _simplifier() -> Any:
-    import opencc
-
-    return opencc.OpenCC("t2s")
+    """Characters by simplified forms that nothing can read, for which they stay."""
+    forms = simplified().items()
+    return {ord(new): char for char, new in forms if readable(char) and len(new) == 1 and not readable(new)}
 
 
 def _pass(texts: pa.Array, options: Options) -> tuple[pa.Array, NDArray[np.uint8]]:
@@ -146,7 +130,7 @@ def normalise(texts: pa.Array, options: Options) -> tuple[pa.Array, NDArray[np.u
         rows = np.flatnonzero(kernels.any_marked(*buffers(now), _traditional()))
         if len(rows):
             # no text holds a line break any more, so that one call converts them all
-            plain = _simplifier().convert("\n".join(now.take(pa.array(rows)).to_pylist()))
+            plain = simplifier().convert("\n".join(now.take(pa.array(rows)).to_pylist()))
             plain = plain.translate(_turned_back()).split("\n")
             now = put(now, rows, pa.array(plain, pa.string()))
     return now, flags

@@ -22,9 +22,9 @@ def prepare() -> ModuleType:
 
 
 def test_a_step_that_fails_is_told_and_named(prepare: ModuleType) -> None:
-    told = prepare._step(prepare.MODULES, "flashsale.times", "no_such_module_of_ours")
+    told = prepare._step(prepare.modules, "flashsale.times", "no_such_module_of_ours")
     assert told.startswith("modules: ") and "no_such_module_of_ours" in told
-    assert prepare._step(prepare.MODULES, "flashsale.times") == ""
+    assert prepare._step(prepare.modules, "flashsale.times") == ""
 
 
 def test_every_process_of_the_platform_begins_where_modules_are_compiled(prepare: ModuleType) -> None:

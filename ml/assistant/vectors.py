@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from flashsale.errors import InputError
-from ml.text.scorer import CONFIG, LABELS, MANIFEST, PREFIX, TOKENIZER, WEIGHTS, Scorer, check_manifest
+from ml.text.scorer import CONFIG, LABELS, MANIFEST, PREFIX, READING, TOKENIZER, WEIGHTS, Scorer, check_manifest
 
 Floats = NDArray[np.float32]
 CENTRE = "sentence_centre"
@@ -127,7 +127,7 @@ def copy_encoder(folder: Path, target: Path, layers: int | None) -> Scorer:
     kept[CENTRE] = torch.zeros(int(config["hidden_size"]))
     save_file(kept, str(target / WEIGHTS))
     (target / CONFIG).write_text(json.dumps(config | {"num_hidden_layers": layers}, indent=1), encoding="utf-8")
-    for name in (TOKENIZER, LABELS):
+    for name in _present(folder, TOKENIZER, LABELS, READING):
         shutil.copyfile(folder / name, target / name)
     _seal(target)
     return open_encoder(target)
@@ -156,8 +156,13 @@ def _within(name: str, layers: int) -> bool:
     return found is None or int(found[1]) < layers
 
 
+def _present(folder: Path, *names: str) -> list[str]:
+    """The files a folder has: one without a reading reads texts as they come."""
+    return [name for name in names if (folder / name).is_file()]
+
+
 def _seal(folder: Path) -> None:
     """Write the manifest of hashes that `Scorer` checks."""
-    names = (WEIGHTS, CONFIG, TOKENIZER, LABELS)
+    names = _present(folder, WEIGHTS, CONFIG, TOKENIZER, LABELS, READING)
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     (folder / MANIFEST).write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")

@@ -105,13 +105,13 @@ class Explainer:
 
     def answer(self, text: str) -> str:
         """The sentiment that the full weights give a text."""
-        ids = torch.tensor([self.tokenizer.encode_batch([text])[0].ids])
+        ids = torch.tensor([self.tokenizer.encode(text).ids])
         with torch.no_grad():
             return self.classes[int(self.network(ids, torch.ones_like(ids))[0][0].argmax())]
 
     def explain(self, text: str) -> Explained:
         """Explain one text that is not blank; what is cut in serving is cut here."""
-        encoding = self.tokenizer.encode_batch([text])[0]
+        encoding = self.tokenizer.encode(text)
         ids = torch.tensor([encoding.ids])
         kept = torch.tensor(encoding.special_tokens_mask, dtype=torch.bool)
         with torch.no_grad():
@@ -165,7 +165,7 @@ class Explainer:
 
         `sentiment` follows the class that the whole text was given, `intent` the intent.
         """
-        encoding = self.tokenizer.encode_batch([text])[0]
+        encoding = self.tokenizer.encode(text)
         bounds = piece_bounds(text, encoding.offsets)
         rows = [list(encoding.ids)]
         for share in SHARES:

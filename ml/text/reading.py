@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from flashsale.errors import InputError
+from flashsale.simplified import readable, simplified
 from ml.text import scorer
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 RULES = Path(__file__).parent / "rules" / "reading.yaml"
 LANGUAGES = ("zh", "en")
-_HAN = (*range(0x3400, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x2FA20))
 _QUOTES = {"’": "'", "‘": "'", "ʼ": "'"}
 _GROUPS = 10
 _RUN = r"([^\s\d])\1{3,}"  # digits excepted: 10000 is no 1000
@@ -49,7 +49,7 @@ def table() -> dict[str, Any]:
     raw = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     faces = {face: row for row in raw["faces"] for face in row["of"].split()}
     signs = dict.fromkeys([*silent(), *faces], "")
-    found: dict[str, Any] = {"characters": simplified() | _QUOTES, "signs": "".join(sorted(signs))}
+    found: dict[str, Any] = {"characters": turned() | _QUOTES, "signs": "".join(sorted(signs))}
     found["rest"] = rf"{_RUN}|[{_ranges(signs)}]"
     for language in LANGUAGES:
         spoken = phrases(raw, language)
@@ -64,29 +64,21 @@ def phrases(raw: dict[str, Any], language: str) -> dict[str, str]:
     OpenCC turns some characters of spoken Cantonese too, so both forms of an entry are one. Raises InputError.
     """
     found: dict[str, str] = {}
-    turned = str.maketrans(simplified())
+    characters = str.maketrans(turned())
     for dialect, line in raw[language].items():
         for entry in line.split(";"):
             spoken, _, standard = entry.strip().partition("=")
             if not spoken or not standard:
                 problem = f"the entry {entry.strip()!r} has not two sides"
                 raise InputError(f"file {RULES.name}", problem, "write spoken=standard", field=f"{language}.{dialect}")
-            found.setdefault(spoken.lower().translate(turned), standard)
+            found.setdefault(spoken.lower().translate(characters), standard)
     return found
 
 
 @lru_cache(maxsize=1)
-def simplified() -> dict[str, str]:
-    """The simplified form of each Chinese character that has one, by OpenCC's `t2s`.
-
-    Forms beyond Unicode's first plane are left out: no tokenizer knows them, and Cantonese is written with the others.
-    """
-    import opencc
-
-    every = [chr(code) for code in _HAN]
-    plain = opencc.OpenCC("t2s").convert("\n".join(every)).split("\n")
-    pairs = zip(every, plain, strict=True)
-    return {given: turned for given, turned in pairs if given != turned and len(turned) == 1 and turned <= "\uffff"}
+def turned() -> dict[str, str]:
+    """Chinese characters and their simplified forms, those left out that no tokenizer could read."""
+    return {given: new for given, new in simplified().items() if len(new) == 1 and readable(new)}
 
 
 @lru_cache(maxsize=1)

@@ -49,15 +49,9 @@ class Encoder:
     """
 
     def __init__(
-        self,
-        weights: Tensors,
-        config: Mapping[str, Any],
-        dtype: torch.dtype,
-        device: torch.device,
-        *,
-        plan: Tensors | None = None,
-        watch: Callable[[str, torch.Tensor], None] | None = None,
-    ) -> None:
+        self, weights: Tensors, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device, *,
+        plan: Tensors | None = None, watch: Callable[[str, torch.Tensor], None] | None = None,
+    ) -> None:  # fmt: skip
         if config["hidden_act"] != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
             raise ValueError("only a BERT with GELU and absolute positions can be served")
         self.heads, self.size = int(config["num_attention_heads"]), int(config["hidden_size"])
@@ -136,8 +130,9 @@ def _product(parts: tuple[torch.Tensor, torch.Tensor]) -> Callable[[torch.Tensor
 class Int8:
     """A product of 8-bit integers by oneDNN: weights by output channel, inputs by measured ranges.
 
-    The input is divided by its channels' typical sizes (SmoothQuant; the weights hold the other half), rounded to
-    unsigned bytes around `zero`, and multiplied; sums are kept in 32 bits. With `narrow` inputs have seven bits: a
+    The input is divided by its channels' typical sizes (Xiao et al. 2023, SmoothQuant; the weights hold their half),
+    rounded to unsigned bytes around `zero`, and multiplied; sums are kept in 32 bits. The few inner channels with
+    outlying values are computed beside it in floats (Dettmers et al. 2022). With `narrow` inputs have seven bits: a
     processor without VNNI adds two products in 16 bits, where two of eight bits overflow without a word.
     """
 
@@ -196,6 +191,10 @@ class Reading:
             last = end
         return (read, bounds) if read.strip() else (turned, [])
 
+    def encode(self, text: str) -> Any:
+        """As `encode_batch`, of one text."""
+        return self.encode_batch([text])[0]
+
     def encode_batch(self, texts: Sequence[str]) -> list[Any]:
         """`ids`, `offsets` and `special_tokens_mask` of each text, in order."""
         read = [self.read(text) for text in texts]
@@ -250,8 +249,9 @@ def spans_of(text: str, bounds: Sequence[tuple[int, int, bool]], tags: Sequence[
 
 def fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 pays: on CUDA from Ampere on, on a CPU with the instructions for it."""
-    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(on_gpu) if device.type == "cuda" else _processor_has("avx512_bf16", "amx_bf16")
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _processor_has("avx512_bf16", "amx_bf16")
 
 
 def fast_int8(device: torch.device) -> bool:
@@ -298,7 +298,7 @@ class Scorer:
         self.sentiments: list[str] = labels["sentiment"]
         self.max_tokens = int(labels["max_tokens"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.precision = precision = self._fastest(folder) if precision == "auto" else precision
+        self.precision = self._fastest(folder) if precision == "auto" else precision
         self.tokenizer = tokenizer_of(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
@@ -307,14 +307,15 @@ class Scorer:
         state = {name: value.to(self.device) for name, value in load_file(str(folder / WEIGHTS)).items()}
         mine = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
         mine |= {PREFIX: state.pop(PREFIX)} if PREFIX in state else {}
-        bf16 = precision == "bf16" or (precision == "int8" and fast_bf16(self.device))
-        plan = load_file(str(folder / INT8)) if precision == "int8" else None
+        bf16 = self.precision == "bf16" or (self.precision == "int8" and fast_bf16(self.device))
+        plan = load_file(str(folder / INT8)) if self.precision == "int8" else None
         self.encoder = Encoder(mine, config, torch.bfloat16 if bf16 else torch.float32, self.device, plan=plan)
         self.heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
 
     def _fastest(self, folder: Path) -> str:
-        small = (folder / INT8).is_file() and fast_int8(self.device)
-        return "int8" if small else "bf16" if fast_bf16(self.device) else "fp32"
+        if (folder / INT8).is_file() and fast_int8(self.device):
+            return "int8"
+        return "bf16" if fast_bf16(self.device) else "fp32"
 
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `ml.text.network.TextNetwork.forward` gives in evaluation: (batch, 3), (batch,), (batch, pieces, 2)."""
@@ -330,7 +331,7 @@ class Scorer:
         return sentiment, cues.squeeze(-1).masked_fill(mask == 0, -torch.inf).logsumexp(1), tags
 
     def score(self, texts: Sequence[str | None]) -> pd.DataFrame:
-        """Return one row a text, in order, with the columns of `COLUMNS`.
+        """Return one row a text, in order, with the columns of `COLUMNS`; equal texts are scored once.
 
         `sentiment` is the likeliest class, `p_*` are probabilities to four decimals, `spans` is JSON with character
         offsets: `[{"start": 0, "end": 2, "text": "…"}]`. A text that is null or blank has null scores and no spans.

@@ -52,6 +52,17 @@ def test_a_copy_has_the_lower_layers_and_its_own_centre(
     assert vectors(again, TEXTS).tobytes() == vectors(half, TEXTS).tobytes()
 
 
+def test_a_copy_reads_texts_as_its_model_does(tiny_base: Path, tmp_path: Path) -> None:
+    from ml.text import model, reading
+
+    network = model.build(tiny_base)
+    for name in ("canonical", "none"):
+        model.save(network, tiny_base, tmp_path / name, max_tokens=48, reading=name)
+    text, read = "這間店嘅電池很好👍", reading.tokenizer_of(tiny_base, "canonical").read("這間店嘅電池很好👍")[0]
+    ours, plain = (copy_encoder(tmp_path / name, tmp_path / f"{name}-copy", 1) for name in ("canonical", "none"))
+    assert read != text and pool(ours, [text]) == pytest.approx(pool(plain, [read]), abs=1e-6)
+
+
 def test_a_base_model_is_taken_as_it_is(tiny_base: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
     folder, label = base_folder(str(tiny_base), tmp_path / "base")
     assert label == base_folder(str(tiny_base), tmp_path / "again")[1] and label.startswith("base-")
