@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -36,26 +37,38 @@ def postgres_environment(uri: str) -> dict[str, str]:
 
 
 def environment(found: Settings) -> dict[str, str]:
-    """Variables dbt needs: where to build, where to write its own files."""
+    """Variables dbt needs: where to build (seen from the home, where dbt runs), where to write its own files."""
     base = {
         "DBT_TARGET_PATH": str(found.home / "dbt" / "target"),
         "DBT_LOG_PATH": str(found.home / "dbt" / "logs"),
+        "DBT_LOG_LEVEL_FILE": os.environ.get(
+            "DBT_LOG_LEVEL_FILE", "info"
+        ),  # a sixth of a build went into its debug log
         "FLASHSALE_THREADS": str(found.threads),
     }
     if found.warehouse_uri.startswith("postgresql"):
         return base | postgres_environment(found.warehouse_uri)
-    return base | {"FLASHSALE_DBT_TARGET": "duckdb", "FLASHSALE_DBT_DUCKDB": str(found.warehouse_path)}
+    # the same words in every home, since dbt parses anew wherever a variable of its profile has another value
+    place = os.path.relpath(found.warehouse_path, found.home)
+    return base | {"FLASHSALE_DBT_TARGET": "duckdb", "FLASHSALE_DBT_DUCKDB": place}
 
 
-def run(*arguments: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+def parsed_project() -> Path:
+    """Where `scripts/prepare.py` keeps what dbt makes of the project's files, for homes that have not built yet."""
+    return Path(sys.prefix) / "dbt-parsed.msgpack"
+
+
+def run(*arguments: str) -> dict[str, Any]:
     """Run `dbt <arguments>`; returns the count of each status.
 
-    Raises InputError that names the nodes that failed, with dbt's own words.
+    Raises InputError that names the nodes that failed, with dbt's own words and a failed test's first rows.
     """
-    nodes, status = _invoke(arguments, "run_results.json", variables or {})
+    nodes, status = _invoke(arguments, "run_results.json")
     failed = [n for n in nodes if n["status"] in ("error", "fail", "runtime error")]
     if failed or status:
-        words = "; ".join(f"{n['unique_id']}: {(n.get('message') or '').strip()[:200]}" for n in failed[:5])
+        words = "; ".join(
+            f"{n['unique_id']}: {(n.get('message') or '').strip()[:200]}{_first_rows(n)}" for n in failed[:5]
+        )
         raise InputError("dbt", words or f"exit status {status}", "mend the data or the model, then run again")
     return dict(Counter(str(n["status"]) for n in nodes))
 
@@ -66,7 +79,7 @@ def freshness() -> dict[str, Any]:
     Returns `fresh` (a count), `late` (over the contract's hours) and `stale` (over seven times as many), each of these
     two a mapping of stream to the time of its newest record. Raises InputError where a source cannot be read.
     """
-    nodes, _ = _invoke(("source", "freshness"), "sources.json", {})
+    nodes, _ = _invoke(("source", "freshness"), "sources.json")
     broken = [n for n in nodes if n["status"] == "runtime error"]
     if broken:
         words = "; ".join(f"{n['unique_id']}: {n.get('error')}" for n in broken)
@@ -78,18 +91,54 @@ def freshness() -> dict[str, Any]:
     return {"fresh": len(newest("pass")), "late": newest("warn"), "stale": newest("error")}
 
 
-def _invoke(arguments: tuple[str, ...], written: str, variables: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """Run dbt in a process of its own; the results it wrote and its exit status."""
+def _first_rows(node: dict[str, Any], most: int = 3) -> str:
+    """The first rows that a failed data test found, as words; nothing for other nodes."""
+    code = node.get("compiled_code")
+    if node["status"] != "fail" or not code or not node["unique_id"].startswith("test."):
+        return ""
+    query, found = f"SELECT * FROM ({code}) AS failing LIMIT {most}", settings()
+    if found.warehouse_uri.startswith("postgresql"):
+        import psycopg
+        from psycopg.rows import dict_row
+
+        with psycopg.connect(found.warehouse_uri, row_factory=dict_row) as connection:
+            rows: list[dict[str, Any]] = connection.execute(query).fetchall()
+    else:
+        import duckdb
+
+        with duckdb.connect(str(found.warehouse_path), read_only=True) as connection:
+            rows = connection.execute(query).to_arrow_table().to_pylist()
+    return f" (for example {json.dumps(rows, default=str, ensure_ascii=False)})"
+
+
+def parse() -> None:
+    """Have dbt read the project's files; what it makes of them lies in its target folder. Raises InputError."""
+    done = _dbt("parse")
+    if done.returncode:
+        raise InputError("dbt", f"cannot read the project: {done.stdout.strip()[-600:]}", "mend the file that is named")
+
+
+def _dbt(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run dbt in a process of its own, in the home."""
     found = settings()
-    given = json.dumps({"planning_lead_hours": found.planning_lead_hours, **variables})
-    program = str(Path(sys.executable).parent / "dbt")
-    places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--vars", given]
     env = {**os.environ, **environment(found)}
-    results = Path(env["DBT_TARGET_PATH"]) / written
-    results.unlink(missing_ok=True)
-    command = [program, *arguments, *places]
-    done = subprocess.run(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    kept = Path(env["DBT_TARGET_PATH"]) / "partial_parse.msgpack"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if not kept.exists() and parsed_project().is_file():  # dbt itself sees what has changed since
+        shutil.copyfile(parsed_project(), kept)
+    given = json.dumps({"planning_lead_hours": found.planning_lead_hours})
+    command = [str(Path(sys.executable).parent / "dbt"), *arguments, "--vars", given]
+    command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    done = subprocess.run(command, cwd=found.home, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     print(done.stdout, file=sys.stderr)
+    return done
+
+
+def _invoke(arguments: tuple[str, ...], written: str) -> tuple[list[dict[str, Any]], int]:
+    """Run dbt; the results it wrote and its exit status."""
+    results = settings().home / "dbt" / "target" / written
+    results.unlink(missing_ok=True)
+    done = _dbt(*arguments)
     if not results.exists():
         raise InputError("dbt", f"did not run: {done.stdout.strip()[-600:]}", "read the lines above")
     return list(json.loads(results.read_text())["results"]), done.returncode

@@ -14,10 +14,12 @@ from typing import Any
 from flashsale import dbt
 from flashsale.settings import settings
 
-#: State of the warehouse beside its data: days that wait for a build, and the project that built it last.
+#: State of the warehouse beside its data: days that wait for a build, those that the running build (or the last one)
+#: brings in, which the macro `changed_days` reads, and the project that built it last.
 STATE = (
     "CREATE SCHEMA IF NOT EXISTS raw",
     "CREATE TABLE IF NOT EXISTS raw._pending (day text)",
+    "CREATE TABLE IF NOT EXISTS raw._building (day text)",
     "CREATE TABLE IF NOT EXISTS raw._built (project text)",
 )
 
@@ -67,11 +69,13 @@ def build() -> dict[str, Any]:
     with _warehouse() as connection:
         wait_for_build(connection, [])
         days = [str(r[0]) for r in connection.execute("SELECT day FROM raw._pending ORDER BY day").fetchall()]
+        connection.execute("DELETE FROM raw._building")
+        connection.execute("INSERT INTO raw._building SELECT day FROM raw._pending")
         known = [str(r[0]) for r in connection.execute("SELECT project FROM raw._built").fetchall()] == [project]
     full = [] if known else ["--full-refresh"]
-    counts = dbt.run("build", *full, variables={"changed_days": days})
+    counts = dbt.run("build", *full)
     with _warehouse() as connection:
-        connection.execute("DELETE FROM raw._pending")
+        connection.execute("DELETE FROM raw._pending WHERE day IN (SELECT day FROM raw._building)")
         connection.execute("DELETE FROM raw._built")
         connection.execute(f"INSERT INTO raw._built VALUES ('{project}')")
     return counts | {"full": not known, "days": len(days)}

@@ -3,8 +3,8 @@
     python scripts/prepare.py
 
 Python compiles the modules it imports; numba compiles the kernels of text and allocation; Java reads and checks Spark's
-classes, which are kept as an archive that a later `java` maps into memory; the embedded base model is converted. What
-fails is told and left: it is made on first use, or done without, and costs time alone.
+classes, which are kept as an archive that a later `java` maps into memory; dbt reads the project's files; the embedded
+base model is converted. What fails is told and left: it is made on first use, or done without, and costs time alone.
 """
 
 from __future__ import annotations
@@ -80,6 +80,17 @@ def classes(lake_uri: str) -> None:
     spark.stop()
 
 
+def project(home: str) -> None:
+    """Have dbt parse the project and keep what it makes of it, for homes that have not built yet."""
+    import shutil
+
+    from flashsale import dbt
+
+    os.environ["FLASHSALE_HOME"] = home
+    dbt.parse()
+    shutil.copyfile(Path(home) / "dbt" / "target" / "partial_parse.msgpack", dbt.parsed_project())
+
+
 def model() -> None:
     """Convert the embedded base model."""
     from ml.text.embedded import ensure_base_model
@@ -88,7 +99,7 @@ def model() -> None:
 
 
 #: Steps by the word that starts each in a process of its own.
-STEPS: dict[str, Callable[..., None]] = {step.__name__: step for step in (modules, kernels, classes, model)}
+STEPS: dict[str, Callable[..., None]] = {step.__name__: step for step in (modules, kernels, classes, project, model)}
 
 
 def _step(step: Callable[..., None], *words: str, **variables: str) -> str:
@@ -105,7 +116,11 @@ def _step(step: Callable[..., None], *words: str, **variables: str) -> str:
 
 def _imports(scratch: Path) -> list[str]:
     home = str(scratch / "airflow")
-    return [_step(modules, *names.split(), AIRFLOW_HOME=home) for names in ENTRIES] + [_step(model)]
+    return [
+        *[_step(modules, *names.split(), AIRFLOW_HOME=home) for names in ENTRIES],
+        _step(model),
+        _step(project, str(scratch / "dbt")),
+    ]
 
 
 def _jobs(scratch: Path) -> list[str]:

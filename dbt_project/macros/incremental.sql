@@ -1,10 +1,7 @@
-{# Days the load step brought in since the last build that succeeded, as a list of dates; never empty, for SQL's sake. #}
+{# Days the load step brought in since the last build that succeeded (`flashsale/warehouse_build.py` keeps them). Read from
+   the table rather than given as a variable: dbt parses the whole project anew whenever a variable has another value. #}
 {% macro changed_days() -%}
-    {%- if var("changed_days") -%}
-    ({% for day in var("changed_days") %}cast('{{ day }}' as date){{ ", " if not loop.last }}{% endfor %})
-    {%- else -%}
-    (cast(null as date))
-    {%- endif -%}
+    (select cast(day as date) from raw._building)
 {%- endmacro %}
 
 {# Pre-hook of an incremental model: takes out what its query is about to bring in again, within its transaction. #}

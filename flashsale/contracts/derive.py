@@ -69,8 +69,6 @@ def _field_expectations(rule: FieldRule) -> list[dict[str, Any]]:
 
 def _dbt_column(rule: FieldRule) -> dict[str, Any]:
     tests: list[Any] = []
-    if not rule.nullable:
-        tests.append("not_null")
     if rule.unique:
         tests.append("unique")
     if rule.allowed:
@@ -80,10 +78,12 @@ def _dbt_column(rule: FieldRule) -> dict[str, Any]:
 
 
 def _dbt_table(contract: Contract) -> dict[str, Any]:
+    needed = [f.name for f in contract.fields if not f.nullable]  # one test a table: dbt pays for each by itself
     table: dict[str, Any] = {
         "name": contract.stream,
         "description": f"{contract.grain[0].upper()}{contract.grain[1:]} (contract version {contract.version}).",
         "columns": [_dbt_column(f) for f in contract.fields],
+        "data_tests": [{"not_null_columns": {"arguments": {"columns": needed}}}],
     }
     if contract.freshness_hours:
         hours = contract.freshness_hours

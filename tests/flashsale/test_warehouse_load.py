@@ -232,9 +232,15 @@ def test_days_wait_until_a_build_succeeds(built: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(dbt, "run", lambda *a, **k: (_ for _ in ()).throw(InputError("dbt", "broken", "mend it")))
     with pytest.raises(InputError, match="broken"):
         build()
-    seen: list[dict[str, object]] = []
-    monkeypatch.setattr(dbt, "run", lambda *a, **k: seen.append(k["variables"]) or {})
-    assert build()["days"] == len(seen[0]["changed_days"]) == 4  # type: ignore[arg-type]
+    seen: list[int] = []
+    monkeypatch.setattr(dbt, "run", lambda *a, **k: seen.append(days_of_the_build()) or {})
+    assert build()["days"] == 4 and build()["days"] == 0
+    assert seen == [4, 0]
+
+
+def days_of_the_build() -> int:
+    with duckdb.connect(str(settings().warehouse_path), read_only=True) as connection:
+        return len(connection.execute("SELECT day FROM raw._building").fetchall())
 
 
 def test_an_edited_project_is_built_in_full(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,8 +276,27 @@ def test_a_failing_data_test_stops_the_build(built: Path) -> None:
             "CREATE TABLE raw.inventory (event_id text, event_at timestamptz, sku_id text, region_id text, on_hand bigint)"
         )
         connection.execute("INSERT INTO raw.inventory VALUES ('a', now(), 's', 'r', 1), ('a', now(), 's', 'r', 1)")
-    with pytest.raises(InputError, match="source_unique_raw_inventory_event_id"):
+    with pytest.raises(InputError, match="source_unique_raw_inventory_event_id") as failure:
         dbt.run("build", "--select", "source:raw.inventory+")
+    assert '"unique_field": "a", "n_records": 2' in str(failure.value), "the rows at fault are shown"
+
+
+def test_a_source_without_a_needed_value_names_the_column(built: Path) -> None:
+    with duckdb.connect(str(settings().warehouse_path)) as connection:
+        connection.execute("CREATE TABLE raw.other AS SELECT * REPLACE (NULL AS brand) FROM raw.catalog")
+        connection.execute("DROP VIEW raw.catalog; ALTER TABLE raw.other RENAME TO catalog")
+    with pytest.raises(InputError, match=r'not_null_columns_raw_catalog.*"column_name": "brand", "null_rows": 6'):
+        dbt.run("test", "--select", "source:raw.catalog")
+
+
+def test_a_mart_without_a_needed_value_is_not_built(built: Path) -> None:
+    before = len(rows(warehouse.read("SELECT * FROM marts.dim_products")))
+    with duckdb.connect(str(settings().warehouse_path)) as connection:
+        connection.execute("UPDATE staging.stg_raw__products SET brand = NULL")
+    with pytest.raises(InputError, match=r"(?s)dim_products: .*NOT NULL constraint failed: .*brand"):
+        dbt.run("run", "--select", "dim_products")
+    with duckdb.connect(str(settings().warehouse_path), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM marts.dim_products").fetchone() == (before,)
 
 
 def rows(table: pa.Table) -> list[tuple[object, ...]]:
