@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import nbinom
+from scipy.integrate import quad
+from scipy.stats import gamma, nbinom
 
+from spark_jobs import bursts
 from spark_jobs.bursts import (
     BASE_DAYS,
     FALSE_DISCOVERIES,
@@ -32,8 +35,23 @@ def test_a_term_that_was_never_seen_has_half_a_text() -> None:
     assert found.expected[0] == pytest.approx(
         50 * share * 100 / 500
     )  # its weekday had none in 400 texts, 100 say `share`
-    size = 1 / (USUAL_SCATTER * (1 + 1 / SHARE_DAYS) + 1 / UNSEEN)
-    assert found.p_value[0] == pytest.approx(nbinom.sf(5, size, size / (size + found.expected[0])), rel=1e-2)
+    size, shape = 1 / (USUAL_SCATTER + 1 / UNSEEN), SHARE_DAYS / USUAL_SCATTER
+    drawn = nbinom.rvs(size, size / (size + found.expected[0] / gamma.rvs(shape, scale=1 / shape, size=400_000,
+                       random_state=1)), random_state=2)  # fmt: skip
+    assert found.p_value[0] == pytest.approx((drawn >= 6).mean(), rel=0.1)
+
+
+@pytest.mark.parametrize(("mean", "size", "shape", "texts"), [(4, 3, 20, 30), (50, 3, 20, 600), (1, 5, 6200, 9)])
+def test_the_tail_is_that_of_the_integral(mean: float, size: float, shape: float, texts: float) -> None:
+    def density(log_u: float) -> float:
+        u = math.exp(log_u)
+        at = nbinom.sf(texts - 1, size, size / (size + mean / u))
+        return float(gamma.pdf(u, shape, scale=1 / shape) * u * at)
+
+    wide = 12 / math.sqrt(shape)
+    exact = quad(density, -wide, wide, limit=400, points=[0], epsabs=0)[0]
+    found = bursts._tail(*(np.array([float(v)]) for v in (texts, mean, size, shape)))[0]
+    assert exact < 1e-3 and found == pytest.approx(exact, rel=0.01)
 
 
 def test_expectation_grows_with_the_days_texts() -> None:
@@ -93,7 +111,7 @@ def reported(counts: Counts) -> NDArray[np.bool_]:
     return chosen
 
 
-@pytest.mark.parametrize(("scatter", "most"), [(0.0, 0.03), (0.1, 0.04), (0.3, 0.10)])
+@pytest.mark.parametrize(("scatter", "most"), [(0.0, 0.03), (0.1, 0.04), (0.3, 0.05), (0.6, 0.10)])
 def test_chance_alone_makes_few_discoveries(scatter: float, most: float) -> None:
     """No burst, 120 simulated days: the share of them with a trend, of which 2 % is the nominal one."""
     alarms = [reported(counts).any() for seed in (5, 6, 7) for counts, _ in stationary(seed, 40, scatter)]
