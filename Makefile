@@ -18,7 +18,7 @@ export TZ := UTC
 # every task is a process: without kept bytecode each would compile Airflow anew
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup archives java prepare chromium doctor demo test test-quick lint types imports dbt pytest e2e bench up down status format clean
+.PHONY: help setup archives java prepare chromium doctor demo test test-quick lint types imports dbt pytest e2e cluster bench up down status format clean
 
 help: ## Explain every target
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ pytest: $(STAMP)
 
 e2e: setup chromium ## The demo end to end, then its report in a browser
 	FLASHSALE_E2E=1 $(BIN)/python -m pytest tests/e2e
+
+cluster: setup ## Every Spark job on a real cluster of two workers, one of them killed (minutes)
+	FLASHSALE_CLUSTER=1 $(BIN)/python -m pytest tests/spark_jobs/test_cluster.py
 
 bench: setup $(STAMP)-bench ## Every benchmark against its peer; figures to benchmarks/results (QUICK=--quick: does it run?)
 	@for file in benchmarks/[a-z]*.py; do case $$file in */harness.py) ;; *) echo "== $$file"; $(BIN)/python $$file $(QUICK);; esac; done

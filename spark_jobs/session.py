@@ -18,10 +18,12 @@ def build_session(name: str) -> SparkSession:
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName(name)
     if "spark.master" not in _submitted():
-        builder = builder.master(os.environ.get("FLASHSALE_SPARK_MASTER", "local[*]"))
+        master = os.environ.get("FLASHSALE_SPARK_MASTER", "local[*]")
+        if master.startswith("local"):  # a cluster's executors must reach the driver, on whatever address it has there
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        builder = builder.master(master)
     return (
         builder.config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")

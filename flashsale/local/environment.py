@@ -84,5 +84,7 @@ def environment(
         "GX_ANALYTICS_ENABLED": "false",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
     }
+    if os.environ.get("FLASHSALE_SPARK_MASTER", "local").startswith("local"):
+        mine["SPARK_LOCAL_IP"] = "127.0.0.1"  # on a cluster executors must reach the driver
     mine |= java_options(os.environ)
     return {**os.environ, **_airflow(home, databases["airflow"], ports.airflow, users), **mlflow, **mine}

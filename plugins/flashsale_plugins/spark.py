@@ -24,6 +24,5 @@ def spark_job(file: str, *arguments: str) -> dict[str, Any]:
             "PYSPARK_PYTHON": sys.executable,
             "PYSPARK_DRIVER_PYTHON": sys.executable,
             "PYTHONPATH": str(ROOT),
-            "SPARK_LOCAL_IP": "127.0.0.1",
         },
     }

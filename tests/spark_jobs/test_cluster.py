@@ -1,6 +1,6 @@
-"""Cleaning on a real standalone cluster of two workers, one of which is killed in the middle: the same bytes.
+"""Every job on a real standalone cluster of two workers, one of which is killed in the middle: the same figures.
 
-It takes six Java processes and more than a minute, so it runs where FLASHSALE_CLUSTER=1 asks for it.
+It takes some twenty Java processes and minutes, so it runs where FLASHSALE_CLUSTER=1 asks for it (`make cluster`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import pytest
 from flashsale.contracts import load_contract
 from flashsale.lake import Lake
 from tests.conftest import ROOT
+from tests.spark_jobs.live.test_watch import BEGAN, REGIONS, SKUS, asked, counted, drop, expected, sale_events
+from tests.spark_jobs.test_scoring import model  # noqa: F401  a fixture of another file: a model made on the spot
 
 pytestmark = [
     pytest.mark.spark,
@@ -113,54 +115,121 @@ def cluster(folder: Path) -> Iterator[tuple[str, list[Daemon]]]:
 
 
 def shop(lake: Lake) -> None:
-    """Posts of eight days, with identifiers, markup and repeats."""
+    """Posts of eight days, with identifiers, markup and repeats; visits beside them, and what is sold."""
     rng, words = random.Random(4), WORDS.split()
     began = datetime(2026, 1, 1, tzinfo=UTC)
+    goods = [{"event_id": f"k{n}", "event_at": began, "sku_id": f"s{n}", "title": "t", "category": f"c{n % 2}",
+              "brand": "b", "list_price": 3, "unit_cost": 1, "currency": "CNY", "launched_at": began} for n in range(6)]  # fmt: skip
+    write(lake, "catalog", began, goods)
+    orders = [{"event_id": f"o{n}", "event_at": began + timedelta(hours=n), "order_id": f"o{n}", "line_no": 1,
+               "user_id": f"u{n % 90}", "sku_id": f"s{n % 6}", "region_id": "east", "quantity": 1, "unit_price": 3,
+               "paid_amount": 3, "promo_type": None, "campaign_id": None, "status": "placed"} for n in range(23)]  # fmt: skip
+    write(lake, "orders", began, orders)
     for day in range(DAYS):
-        rows: list[dict[str, Any]] = []
+        posts: list[dict[str, Any]] = []
+        visits: list[dict[str, Any]] = []
         for number in range(ROWS):
             text = " ".join(rng.choices(words, k=rng.randint(3, 40)))
-            rows.append({
-                "event_id": f"{day}-{number:05}", "event_at": began + timedelta(days=day, seconds=number * 50),
-                "post_id": f"p{day}-{number}", "platform": "x", "author_id": f"a{number % 400}", "language": None,
-                "text": rows[-1]["text"] if rows and rng.random() < 0.1 else text,
-                "likes": number % 5, "reposts": 0, "sku_id": f"s{number % 6}",
+            at = began + timedelta(days=day, seconds=number * 50)
+            posts.append({
+                "event_id": f"{day}-{number:05}", "event_at": at, "post_id": f"p{day}-{number}", "platform": "x",
+                "author_id": f"a{number % 400}", "language": None, "likes": number % 5, "reposts": 0,
+                "text": posts[-1]["text"] if posts and rng.random() < 0.1 else text, "sku_id": f"s{number % 6}",
             })  # fmt: skip
-        table = pa.Table.from_pylist(rows, schema=load_contract("social_posts").arrow_schema())
-        lake.write("raw/social_posts", f"date={(began + timedelta(days=day)).date()}", table)
+            visits.append({
+                "event_id": f"v{day}-{number:05}", "event_at": at, "session_id": f"x{number // 3}",
+                "user_id": f"u{number % 90}", "sku_id": f"s{number % 6}", "region_id": "east", "campaign_id": None,
+                "action": rng.choice(["impression", "view", "cart"]),
+            })  # fmt: skip
+        write(lake, "social_posts", began + timedelta(days=day), posts)
+        write(lake, "traffic", began + timedelta(days=day), visits)
 
 
-def submit(lake: Path, master: str, log: Path, *settings: str) -> Daemon:
+def write(lake: Lake, stream: str, day: datetime, rows: list[dict[str, Any]]) -> None:
+    table = pa.Table.from_pylist(rows, schema=load_contract(stream).arrow_schema())
+    lake.write(f"raw/{stream}", f"date={day.date()}", table)
+
+
+def submit(job: str, master: str, log: Path, arguments: list[str], *settings: str) -> Daemon:
     conf = [word for one in settings for word in ("--conf", one)]
     spark_submit = str(Path(sys.executable).with_name("spark-submit"))
-    job = str(ROOT / "spark_jobs" / "clean_social_text.py")
-    return start([spark_submit, "--master", master, *conf, job, "--lake", str(lake)], log, ROOT)
+    return start(
+        [spark_submit, "--master", master, *conf, str(ROOT / "spark_jobs" / f"{job}.py"), *arguments], log, ROOT
+    )
+
+
+def run(job: str, master: str, log: Path, arguments: list[str], *settings: str) -> None:
+    daemon = submit(job, master, log, arguments, *settings)
+    assert daemon.process.wait(300) == 0, log.read_text()[-3000:]
 
 
 def files(lake: Path) -> dict[str, bytes]:
-    """Everything the job committed, manifests too, by its place in the lake."""
-    return {str(p.relative_to(lake)): p.read_bytes() for p in sorted((lake / "text").rglob("*")) if p.is_file()}
+    """Everything the jobs committed, manifests too, by its place in the lake."""
+    found = (p for p in sorted(lake.rglob("*")) if p.is_file() and p.relative_to(lake).parts[0] != "raw")
+    return {str(p.relative_to(lake)): p.read_bytes() for p in found}
 
 
-def test_a_killed_worker_changes_no_byte(tmp_path: Path) -> None:
-    for name in ("alone", "many"):
+def has_executors(folder: Path) -> bool:
+    return all(list((folder / f"work-{number}").glob("app-*/*")) for number in range(2))
+
+
+SMALL = ("spark.executor.memory=512m", "spark.executor.cores=1")
+
+
+def test_a_killed_worker_changes_no_byte_of_any_job(tmp_path: Path, model: Path) -> None:  # noqa: F811
+    jobs: dict[str, list[str]] = {
+        "detect_trends": [], "sessionize_traffic": ["--buckets", "2"], "score_social_text": ["--model", str(model)],
+    }  # fmt: skip
+    lakes = {name: ["--lake", str(tmp_path / name)] for name in ("alone", "many")}
+    for name in lakes:
         shop(Lake(str(tmp_path / name)))
-    alone = submit(tmp_path / "alone", "local[*]", tmp_path / "alone.log")
-    assert alone.process.wait(300) == 0, alone.log.read_text()[-3000:]
+    run("clean_social_text", "local[*]", tmp_path / "alone.log", lakes["alone"])
+    for job, more in jobs.items():
+        run(job, "local[*]", tmp_path / "alone.log", lakes["alone"] + more)
     lake = Lake(str(tmp_path / "many"))
     with cluster(tmp_path) as (master, workers):
-        job = submit(
-            tmp_path / "many", master, tmp_path / "many.log", "spark.executor.memory=512m", "spark.executor.cores=1"
-        )
+        cleaning = submit("clean_social_text", master, tmp_path / "many.log", lakes["many"], *SMALL)
         try:
-            wait_for(lambda: bool(lake.partitions("text/duplicates")), job)
-            assert all(list((tmp_path / f"work-{n}").glob("app-*/*")) for n in range(2)), "an executor on each worker"
+            wait_for(lambda: bool(lake.partitions("text/duplicates")), cleaning)
+            assert has_executors(tmp_path), "an executor on each worker"
             workers[0].kill()
             assert len(lake.partitions("text/clean")) < DAYS, "nothing was left to do when the worker died"
-            assert job.process.wait(300) == 0, job.log.read_text()[-3000:]
+            assert cleaning.process.wait(300) == 0, cleaning.log.read_text()[-3000:]
         finally:
-            job.kill()
-    assert "Lost executor" in job.log.read_text()
+            cleaning.kill()
+        assert "Lost executor" in cleaning.log.read_text()
+        for job, more in jobs.items():
+            run(job, master, tmp_path / f"{job}.log", lakes["many"] + more, *SMALL)
     theirs, ours = files(tmp_path / "alone"), files(tmp_path / "many")
-    assert len(theirs) == 3 * 2 * DAYS
+    datasets = {"/".join(Path(name).parts[:2]) for name in theirs}
+    assert datasets >= {"text/clean", "text/duplicates", "text/terms", "text/scored", "behaviour/users"}
     assert ours == theirs
+
+
+def test_a_watch_counts_on_when_a_worker_dies(tmp_path: Path) -> None:
+    """Minute figures equal a count in plain Python, with repeats, late events and a worker killed in the middle."""
+    events, source = sale_events(), tmp_path / "source"
+    parts = [events[at : at + 300] for at in range(0, len(events), 300)]
+    drop(source, parts[0], "00")
+    ends = (BEGAN + timedelta(minutes=37)).isoformat()
+    words = asked(tmp_path, str(source), "--every-seconds", "0", "--ends-at", ends)
+    lake = Lake(str(tmp_path / "lake"))
+    with cluster(tmp_path) as (master, workers):
+        watch = submit("watch_live_sale", master, tmp_path / "watch.log", words, *SMALL)
+        try:
+            wait_for(lambda: lake.manifest("live/minutes", "campaign_id=c1") is not None, watch, 240)
+            assert has_executors(tmp_path), "an executor on each worker"
+            for at, part in enumerate(parts[1:], 1):
+                drop(source, part, f"{at:02d}")
+                if at == 3:
+                    workers[0].kill()
+                time.sleep(0.7)
+            assert watch.process.wait(300) == 0, watch.log.read_text()[-3000:]
+        finally:
+            watch.kill()
+    assert "Lost executor" in watch.log.read_text()
+    assert counted(lake) == expected(events)
+    alerts = lake.read("live/alerts").to_pylist() if lake.partitions("live/alerts") else []
+    assert len({a["alert_id"] for a in alerts}) == len(alerts)
+    standing = {(r["sku_id"], r["region_id"]) for r in lake.read("live/standing").to_pylist()}
+    assert standing == {(sku, region) for sku in SKUS for region in REGIONS}
