@@ -50,11 +50,19 @@ def read(path: Path) -> Texts:
     return found
 
 
+def _named_once(path: Path, names: list[str]) -> None:
+    """Raises InputError where two columns have one name: one would be taken for the other."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"file {path.name}", "two columns have this name", "name each column once", field=name)
+
+
 def _parquet(path: Path) -> Texts:
     try:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"file {path.name}", f"no readable Parquet: {error}", "write the file anew") from error
+    _named_once(path, table.column_names)
     if TEXT not in table.column_names:
         return Texts(table, pa.array([], pa.binary()), [])
     kind = table.schema.field(TEXT).type
@@ -123,6 +131,7 @@ def _separated(separator: str) -> Callable[[Path], Texts]:
         raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
         reader = csv.reader(io.StringIO(raw, newline=""), delimiter=separator)
         names = next(reader, [TEXT])
+        _named_once(path, names)
         rows, reasons = [], []
         for cells in reader:
             if cells:

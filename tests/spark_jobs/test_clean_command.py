@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flashsale.errors import InputError
 from spark_jobs.cli import main
+from spark_jobs.files import read
 
 ADDED = ["clean_text", "language", "masked", "duplicate_of", "quarantine_reason", "sentences"]
 ROWS: list[dict[str, Any]] = [
@@ -136,6 +138,7 @@ def test_options_reach_the_rules(tmp_path: Path) -> None:
         ("in.parquet", b"no parquet at all", "no readable Parquet"),
         ("in.parquet", b"", "no readable Parquet"),
         ("in.csv", b"id,body\n1,x\n", "found: id, body"),
+        ("in.csv", b"text,text\na,b\n", "field 'text': two columns have this name"),
         ("in.txt", b"x", "unknown suffix"),
         ("missing.csv", None, "not there"),
     ],
@@ -156,3 +159,10 @@ def test_a_column_of_numbers_is_no_text(tmp_path: Path, capsys: pytest.CaptureFi
     pq.write_table(pa.table({"text": [1]}), tmp_path / "in.parquet")
     assert clean(tmp_path / "in.parquet", tmp_path / "out.jsonl") == 2
     assert "field 'text'" in capsys.readouterr().err
+
+
+def test_a_parquet_file_with_two_columns_of_one_name_is_an_input_error(tmp_path: Path) -> None:
+    twice = pa.table([["a"], ["b"], ["c"]], names=["text", "id", "id"])
+    pq.write_table(twice, tmp_path / "in.parquet")
+    with pytest.raises(InputError, match="field 'id': two columns have this name"):
+        read(tmp_path / "in.parquet")
