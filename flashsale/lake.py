@@ -111,6 +111,8 @@ class Lake:
         self.fs, self.root = fsspec.core.url_to_fs(self.uri, **storage_options)
         self.root = self.root.rstrip("/")
         self._local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        if self._local:  # an executor runs in a folder of its own, where a relative path means another place
+            self.uri = self.root
 
     # -- reading ---------------------------------------------------------------------------------------------
 

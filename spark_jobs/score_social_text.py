@@ -92,7 +92,8 @@ def main() -> None:
     """Parse the command line, run, print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lake", required=True)
-    parser.add_argument("--model", required=True)
+    # an executor runs in a folder of its own, where a relative path means another place
+    parser.add_argument("--model", required=True, type=lambda folder: str(Path(folder).resolve()))
     parser.add_argument("--first-day")
     parser.add_argument("--last-day")
     args = parser.parse_args()

@@ -40,6 +40,17 @@ def test_what_is_written_is_read_and_twice_is_once(lake: Lake, tmp_path: Path) -
     assert lake.read("raw/orders").equals(ROWS)
 
 
+def test_a_relative_lake_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executors open a lake by the address that the driver gave them, each in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    given = Lake("lake").uri
+    assert given == str(tmp_path / "lake") and Lake("s3://bucket/lake/", anon=True).uri == "s3://bucket/lake"
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    Lake(given).write("raw/orders", "date=2026-01-01", ROWS)
+    assert (tmp_path / "lake" / "raw").is_dir()
+
+
 def test_of_the_same_content_only_the_watermark_moves(lake: Lake) -> None:
     lake.write("raw/orders", "date=2026-01-01", ROWS, watermark="one")
     before = lake.manifest("raw/orders", "date=2026-01-01")

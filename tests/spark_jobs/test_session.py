@@ -36,3 +36,19 @@ def test_the_submitted_master_counts(submitted: bool, tmp_path: Path) -> None:
     command = [*submit, str(script)] if submitted else [sys.executable, str(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert f"master: local[{1 if submitted else 3}]" in done.stdout
+
+
+@pytest.mark.parametrize(("master", "loopback"), [("local[*]", True), ("spark://far:7077", False)])
+def test_a_clusters_driver_does_not_hide_on_loopback(
+    master: str, loopback: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Executors on other machines have to reach it; what one machine runs needs no other address."""
+    from flashsale.local.environment import Ports, environment
+    from flashsale_plugins.spark import spark_job
+
+    monkeypatch.delenv("SPARK_LOCAL_IP", raising=False)
+    monkeypatch.setenv("FLASHSALE_SPARK_MASTER", master)
+    stack = environment(tmp_path, {"airflow": "postgresql://h/airflow"}, Ports())
+    assert (stack.get("SPARK_LOCAL_IP") == "127.0.0.1") is loopback
+    assert f'"{master}"' in stack["AIRFLOW_CONN_SPARK_DEFAULT"]
+    assert "SPARK_LOCAL_IP" not in spark_job("clean_social_text.py")["env_vars"]
