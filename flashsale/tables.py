@@ -42,6 +42,16 @@ SCORED_TEXTS = pa.schema(
     ]
 )
 
+#: What cleaning says of each text's author and of its repeats: columns of the lake's `text/clean`.
+TEXT_FLAGS = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("event_at", UTC_MICROS),
+        ("stream", pa.string()),
+        ("is_bot_like", pa.bool_()),
+    ]
+)
+
 #: One row per scored text that was chosen to be explained by the model version that scored it. `words` is JSON,
 #: `[{"start", "end", "text", "sentiment", "intent"}]`: character offsets in the clean text, and what each word added to
 #: the sentiment's and the intent's logit; `gap_*` is what these sums miss of the change from an empty text.

@@ -21,7 +21,7 @@ from flashsale.errors import InputError
 from flashsale.lake import Lake, Manifest
 from flashsale.live_tables import LOADED
 from flashsale.settings import settings
-from flashsale.tables import SALE_REQUESTS, SCORED_TEXTS, TRENDS, sql_type
+from flashsale.tables import SALE_REQUESTS, SCORED_TEXTS, TEXT_FLAGS, TRENDS, sql_type
 from flashsale.warehouse_build import wait_for_build
 
 #: Pointer to the model version whose scores the warehouse reads.
@@ -50,6 +50,7 @@ def relations(lake: Lake, decisions: dict[str, pa.Schema]) -> list[Relation]:
     version = served_version(lake)
     scored = lake.partitions(f"text/scored/model_version={version}") if version else {}
     found.append(Relation("scored_texts", SCORED_TEXTS, scored))
+    found.append(Relation("text_flags", TEXT_FLAGS, lake.partitions("text/clean")))
     found.append(Relation("trends", TRENDS, lake.partitions("text/trends")))
     found += [Relation(name, schema, lake.partitions(data_set)) for name, (data_set, schema) in LOADED.items()]
     found += [Relation(name, schema, lake.partitions(f"decisions/{name}")) for name, schema in decisions.items()]

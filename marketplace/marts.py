@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from flashsale.corpora import load_sentences
 from flashsale.request import SaleRequest, load_request
+from marketplace.bots import posts_by_people
 from marketplace.shop import Shop
 
 OFFERS = """
@@ -216,7 +217,7 @@ def build_marts(shop: Shop, scores: pa.Table | None = None) -> dict[str, pd.Data
     Args:
         shop: a simulated shop.
         scores: what a model says of each different text: text, sentiment, p_intent; by default the corpora's labels.
-            Texts without a score are left out of the signals.
+            Texts without a score are left out of the signals, and so are posts of authors who behave like machines.
 
     Returns:
         `performance` (campaign x SKU x region), `hours` (that x hour), `daily` (SKU x region x day), `signals` (SKU x
@@ -227,7 +228,9 @@ def build_marts(shop: Shop, scores: pa.Table | None = None) -> dict[str, pd.Data
     with duckdb.connect() as db:
         db.execute("set timezone = 'UTC'")
         db.execute("set enable_progress_bar = false")  # it would fill an exam's stderr
-        for name, table in {**shop.streams, "scores": label_scores() if scores is None else scores}.items():
+        people = {"social_posts": posts_by_people(shop.streams)}
+        known = {"scores": label_scores() if scores is None else scores}
+        for name, table in {**shop.streams, **people, **known}.items():
             db.register(f"raw_{name}", table)
             db.execute(f"create table {name} as select * from raw_{name}")
         db.register("raw_asked", _asked(request))

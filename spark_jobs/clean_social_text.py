@@ -24,15 +24,13 @@ from pyspark.sql import functions as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `spark-submit` starts the file outside its package
 
+from flashsale.authors import AUTHORS, WINDOW_DAYS, authors
 from flashsale.lake import Lake, Manifest
 from spark_jobs.cleaning import SLICE, Options, clean_texts, rules_text
 from spark_jobs.duplicates import (
-    AUTHORS,
     AUTHORS_DATASET,
     INDEX,
     INDEX_DATASET,
-    WINDOW_DAYS,
-    authors,
     day_index,
     mark_authors,
     mark_repeats,

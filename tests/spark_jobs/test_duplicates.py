@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from spark_jobs.duplicates import AUTHORS, FAST, INDEX, MANY, SOME, authors, day_index, mark_authors, mark_repeats
+from flashsale.authors import AUTHORS, FAST, MANY, SOME, authors
+from spark_jobs.duplicates import INDEX, day_index, mark_authors, mark_repeats
 
 POST = "the headphones sound far better than i expected and the case feels solid"
 NEAR = "the headphones sound far better than i expected and the case feels so solid"

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from flashsale.authors import authors
 from flashsale.lake import Lake
 from flashsale.tables import TRENDS
-from spark_jobs.duplicates import authors, mark_authors, mark_repeats
+from spark_jobs.duplicates import mark_authors, mark_repeats
 
 FIRST, DAYS, BURST = date(2026, 1, 1), 36, 33
 NOUNS, VERBS, WORDS = (

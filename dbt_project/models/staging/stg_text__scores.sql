@@ -3,6 +3,19 @@
     pre_hook="{{ take_out('signal_date in ' ~ changed_days()) }}"
 ) }}
 
+-- Who writes like a machine says nothing of what customers want: see the cleaning of texts.
+with bots as (
+    select
+        event_id,
+        stream
+    from {{ source('lake', 'text_flags') }}
+    where
+        is_bot_like
+        {% if is_incremental() %}
+            and {{ utc_day('event_at') }} in {{ changed_days() }}
+        {% endif %}
+)
+
 select
     event_id,
     event_at as written_at,
@@ -19,7 +32,9 @@ select
     likes,
     reposts,
     model_version
-from {{ source('lake', 'scored_texts') }}
-{% if is_incremental() %}
-where {{ utc_day('event_at') }} in {{ changed_days() }}
-{% endif %}
+from {{ source('lake', 'scored_texts') }} as scored
+where
+    not exists (select 1 from bots where bots.event_id = scored.event_id and bots.stream = scored.stream)
+    {% if is_incremental() %}
+        and {{ utc_day('event_at') }} in {{ changed_days() }}
+    {% endif %}
