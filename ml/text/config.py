@@ -50,6 +50,16 @@ class Adaptation(_Part):
     prefix_tokens: int = Field(default=16, ge=1)
 
 
+class Evenness(_Part):
+    """How hard the heads are kept from reading who speaks or where (see `ml.text.even`): a strength of 0 does nothing.
+
+    `sentences` a language are said by others to learn it from.
+    """
+
+    strength: float = Field(default=0.0, ge=0)
+    sentences: int = Field(default=300, ge=1)
+
+
 class TrainConfig(_Part):
     """A training run; the YAML files beside this module say what each field is."""
 
@@ -78,6 +88,7 @@ class TrainConfig(_Part):
     adapt: Adaptation = Adaptation()
     teacher_share: float = Field(default=0.0, ge=0, le=1)
     teacher_temperature: float = Field(default=2.0, gt=0)
+    even: Evenness = Evenness()
     keep_layers: tuple[int, ...] | None = None
     valid_rows: int = Field(ge=1)
     attack_rows: int = Field(default=300, ge=1)

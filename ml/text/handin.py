@@ -16,6 +16,7 @@ from ml.text.slices import by_slice, draw_reliability, write_slices
 from ml.text.weak import rules_digest
 
 if TYPE_CHECKING:
+    from ml.text.even import Apart
     from ml.text.pipeline import Run
 
 CANDIDATE = "flashsale-text-candidate"
@@ -163,6 +164,7 @@ the model hardly ever says neutral.
 {_slice_table(run.sets["test"], judged.predictions)}
 
 {judged.section()}
+{_evened(history.apart)}
 **Probabilities.** The sentiment head was divided by {history.temperature:.2f}, the temperature that fits the validation
 sentences; `calibration_error` in the table is what is left on the test sentences (15 bins). The bias of intent was
 moved to fit the same sentences; its labels are rules.
@@ -173,6 +175,16 @@ products are fast, a plan for those (`ml/text/compress.py`). docs/benchmarks.md 
 **Limits.** Texts are cut after {config.serve_max_tokens} word pieces. Reviews are of books, hotels, computers
 and electronics of 2004 to 2014; other goods and newer words are further from what it saw. The span baseline
 is a lexicon of the very rules' spans, so it is hard to beat and means little beyond agreement.
+"""
+
+
+def _evened(found: Apart | None) -> str:
+    """A paragraph on heads that do not read who speaks; nothing where they were left as they were trained."""
+    if found is None or not found.sentences:
+        return ""
+    return f"""**Who speaks.** Training sentences were said by other people, or elsewhere, {found.sentences} times.
+Their sentiment's logits lay {found.before:.3f} apart (root mean square), and {found.after:.3f} since the heads were
+evened.
 """
 
 

@@ -169,10 +169,12 @@ def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Pa
 
 
 def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
-    """Train, temper, and write the model folder."""
+    """Train, even the heads, temper, and write the model folder."""
     from ml.text import distill, model
     from ml.text.calibrate import temper
+    from ml.text.even import even
     from ml.text.parallel import Parallel
+    from ml.text.reading import tokenizer_of
     from ml.text.train import Trainer, seed_everything
 
     config, seed, pad = run.config, settings().seed, model.pad_of(run.base)
@@ -190,7 +192,12 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
     trainer = Trainer(network, config, pad=pad, seed=seed, watch=_watch(run), checkpoints=checkpoints)
     run.history = trainer.fit(rows, held)
     if trainer.parallel.first:
-        run.history.temperature = temper(network, held, pad=pad, batch_tokens=4 * config.batch_tokens)
+        sizes = {"pad": pad, "batch_tokens": 4 * config.batch_tokens}
+        tokenizer, most = tokenizer_of(run.base, config.reading), config.serve_max_tokens
+        run.history.apart = even(
+            network, run.sets["train"], tokenizer, config.even, max_tokens=most, seed=seed, **sizes
+        )
+        run.history.temperature = temper(network, held, **sizes)
         model.save(network, run.base, run.folder, max_tokens=config.serve_max_tokens, reading=config.reading)
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from ml.text.graphs import GRAIN, Graphs
 from ml.text.network import TextNetwork
 from ml.text.parallel import Parallel
 from ml.text.scorer import fast_bf16
+
+if TYPE_CHECKING:
+    from ml.text.even import Apart
 
 _STANDARD_ROWS = 256
 Batch = list[Encoded]
@@ -55,6 +58,7 @@ class History:
     halvings: int = 0
     peak_mib: float = 0.0
     temperature: float = 1.0
+    apart: Apart | None = None
 
     @property
     def tokens_per_second(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ml.text.data import Example
 
 TABLE = Path(__file__).parent / "rules" / "variants.yaml"
 _WORDS_A_COPY = 6
+_FRAMES = (("frames", "people"), ("where", "places"))
 
 
 @lru_cache(maxsize=2)
@@ -54,8 +56,18 @@ Edits = list[tuple[int, int, str | None]]
 
 def _framed(example: Example, words: dict[str, Any], dice: random.Random) -> Edits:
     """Somebody says the sentence, or says it somewhere."""
-    frames, fillers = ("frames", "people") if dice.random() < 0.6 else ("where", "places")
+    frames, fillers = _FRAMES[0] if dice.random() < 0.6 else _FRAMES[1]
     return [(0, 0, dice.choice(words[frames]).replace("{}", dice.choice(words[fillers])))]
+
+
+def said_by_others(example: Example, dice: random.Random, copies: int) -> list[list[Example]]:
+    """Two lists of copies without spans: another person says the sentence in each, or says it somewhere else."""
+    words, made = table(example.language), []
+    for frames, fillers in _FRAMES:
+        frame = dice.choice(words[frames])
+        said = [frame.replace("{}", filler) + example.text for filler in dice.sample(words[fillers], copies)]
+        made.append([replace(example, text=text, spans=()) for text in said])
+    return made
 
 
 def _with_emoji(example: Example, words: dict[str, Any], dice: random.Random) -> Edits:

@@ -1,0 +1,178 @@
+"""Heads that do not read who speaks, or where.
+
+A short training makes something of every name: which names stood in praise is luck. What a head makes of a name is a
+direction of the vectors it reads, so the direction can be taken out of the head, for names that were never listed too,
+since they move the vectors along the same few directions (Ravfogel et al. 2020 project such directions out; here they
+are shrunk, so that nothing else is given up for them).
+
+Training sentences are said by others (`ml.text.variants.said_by_others`): copies that differ in the person or the place
+alone. With x the vectors that a head (w, b) reads of training sentences, d those of the copies less their mean over
+the copies of one sentence, the head becomes the one that minimises
+
+    mean of ((w' - w) · x + b' - b)²  +  strength · mean of (w' · d)²
+
+that is w' = (C + strength · D)⁻¹ C w with the second moments C of (x, 1) and D of (d, 0): a ridge regression on the
+head's own answers, whose penalty falls on what copies have apart. Sentiment reads a sentence's mean; intent reads
+pieces, so its d are those of the sentence's own pieces and of the mean piece of what was put before it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ml.text.batches import collate
+from ml.text.config import Evenness
+from ml.text.data import Encoded, Example, encode
+from ml.text.variants import said_by_others
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+
+    from ml.text.network import TextNetwork
+    from ml.text.scorer import Reading
+
+COPIES = 4
+#: Characters of a sentence at most: the shorter it is, the more of its mean is the name.
+SHORT = {"zh": 40, "en": 90}
+#: Sentences a language that say what a head has to keep.
+KEPT = 500
+#: Pieces at a sentence's start that may be cut otherwise behind other words, and are left out.
+_JOINT = 2
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far copies' logits lie from their mean (root mean square), before and after."""
+
+    sentences: int
+    before: float
+    after: float
+
+
+def even(
+    network: TextNetwork,
+    examples: Sequence[Example],
+    tokenizer: Tokenizer | Reading,
+    how: Evenness,
+    *,
+    pad: int,
+    max_tokens: int,
+    batch_tokens: int,
+    seed: int,
+) -> Apart:
+    """Change the sentiment and the intent head of `network`; returns what became of the sentiment's logits.
+
+    Args:
+        examples: training sentences, in an order in which any first ones are a fair sample.
+        how: the number of sentences a language that are said by others, and the strength; 0 leaves the heads alone.
+        max_tokens: pieces at most; sentences whose copies are longer are passed over.
+    """
+    network.eval()
+    kept, groups = _chosen(examples, how.sentences, seed)
+    rows = encode([example for group in groups for example in group], tokenizer, max_tokens)
+    parts = [rows[at : at + COPIES + 1] for at in range(0, len(rows), COPIES + 1)]
+    parts = [part for part in parts if max(len(row.ids) for row in part) < max_tokens]
+    if not how.strength or not parts:
+        return Apart(0, 0.0, 0.0)
+    with torch.no_grad():
+        usual = _moments(_kept(network, encode(kept, tokenizer, max_tokens), pad, batch_tokens), one=True)
+        other = _moments(_copies(network, parts, pad, batch_tokens), one=False)
+        before = _spread(network.sentiment, other[0])
+        for head, mine, theirs in zip((network.sentiment, network.intent), usual, other, strict=True):
+            level(head, mine, theirs, how.strength)
+        return Apart(len(parts), before, _spread(network.sentiment, other[0]))
+
+
+def level(head: nn.Linear, usual: torch.Tensor, apart: torch.Tensor, strength: float) -> None:
+    """Put the minimum of the module's docstring into `head`; both moments have shape (features + 1, features + 1)."""
+    size = len(usual)
+    usual = usual + torch.eye(size, dtype=usual.dtype) * _TINY * usual.diagonal().mean()
+    whole = torch.cat([head.weight.data, head.bias.data[:, None]], 1).to(usual)
+    found = torch.linalg.solve(usual + strength * apart, usual @ whole.T).T
+    head.weight.data.copy_(found[:, :-1])
+    head.bias.data.copy_(found[:, -1])
+
+
+def _chosen(examples: Sequence[Example], sentences: int, seed: int) -> tuple[list[Example], list[list[Example]]]:
+    """Sentences to keep the answers of; and short ones with their copies, the sentence itself first."""
+    dice, kept, groups = random.Random(seed), [], []
+    for language, most in SHORT.items():
+        mine = [example for example in examples if example.language == language]
+        kept += mine[:KEPT]
+        for example in [e for e in mine if len(e.text) <= most][:sentences]:
+            groups += [[example, *copies] for copies in said_by_others(example, dice, COPIES)]
+    return kept, groups
+
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+def _kept(network: TextNetwork, rows: Sequence[Encoded], pad: int, batch_tokens: int) -> Iterator[Pair]:
+    """Vectors of sentences and of their pieces as the heads read them, a batch at a time."""
+    for batch in _batches([[row] for row in rows], batch_tokens):
+        states, means, lengths = _read(network, batch, pad)
+        yield means, torch.cat([states[row, :length] for row, length in enumerate(lengths)])
+
+
+def _copies(network: TextNetwork, parts: Sequence[list[Encoded]], pad: int, batch_tokens: int) -> Iterator[Pair]:
+    """As `_kept`, of copies less the mean over the copies of one sentence."""
+    own = {id(part[1]): max(len(part[0].ids) - 2 - _JOINT, 1) for part in parts}  # without the two special pieces
+    for batch in _batches([part[1:] for part in parts], batch_tokens):
+        states, means, lengths = _read(network, batch, pad)
+        pieces = []
+        for at in range(0, len(batch), COPIES):
+            keep, rows = own[id(batch[at])], range(at, at + COPIES)
+            tail = torch.stack([states[row, lengths[row] - 1 - keep : lengths[row] - 1] for row in rows])
+            front = torch.stack([states[row, 1 : lengths[row] - 1 - keep].mean(0) for row in rows])
+            pieces += [(tail - tail.mean(0)).flatten(0, 1), front - front.mean(0)]
+        grouped = means.view(-1, COPIES, means.shape[-1])
+        yield (grouped - grouped.mean(1, keepdim=True)).flatten(0, 1), torch.cat(pieces)
+
+
+def _batches(groups: list[list[Encoded]], batch_tokens: int) -> Iterator[list[Encoded]]:
+    """Whole groups of like length together."""
+    current: list[Encoded] = []
+    for group in sorted(groups, key=lambda group: max(len(row.ids) for row in group)):
+        longest = max(len(row.ids) for row in group)
+        if current and (len(current) + len(group)) * longest > batch_tokens:
+            yield current
+            current = []
+        current = current + group
+    if current:
+        yield current
+
+
+def _read(network: TextNetwork, batch: list[Encoded], pad: int) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    """What the heads read: pieces (batch, pieces, features), sentences (batch, features); and pieces of each row."""
+    tensors = collate(batch, pad, network.sentiment.weight.device)
+    states, means = network.represent(tensors["ids"], tensors["mask"])
+    states = (states - network.piece_centre) / network.piece_scale
+    means = (means - network.sentence_centre) / network.sentence_scale
+    return states.cpu(), means.cpu(), [len(row.ids) for row in batch]
+
+
+def _moments(pairs: Iterator[Pair], *, one: bool) -> Pair:
+    """Second moments of sentences and pieces, each with a last column of ones (`one`) or of nothing."""
+    sums: list[torch.Tensor] = []
+    counts = [0, 0]
+    for pair in pairs:
+        for at, rows in enumerate(pair):
+            whole = torch.nn.functional.pad(rows.double(), (0, 1), value=float(one))
+            if len(sums) <= at:
+                sums.append(torch.zeros(whole.shape[1], whole.shape[1], dtype=torch.float64))
+            sums[at] += whole.T @ whole
+            counts[at] += len(rows)
+    return sums[0] / counts[0], sums[1] / counts[1]
+
+
+def _spread(head: nn.Linear, apart: torch.Tensor) -> float:
+    """Root mean square of the head's logits of copies around their mean."""
+    weight = head.weight.data.cpu().double()
+    return float(((weight @ apart[:-1, :-1]) * weight).sum(1).mean().clamp(min=0).sqrt())
