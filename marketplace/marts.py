@@ -75,17 +75,19 @@ left join s on s.sales_date = d.sales_date and s.sku_id = c.sku_id and s.region_
 where d.sales_date >= c.launched_at::date order by 2, 3, 1
 """
 SIGNALS = """
-select t.event_at::date as signal_date, t.sku_id, count(*) as text_count,
-       avg((s.sentiment = 'positive')::int) as positive_share, avg((s.sentiment = 'negative')::int) as negative_share,
-       avg((s.sentiment = 'positive')::int - (s.sentiment = 'negative')::int) as sentiment_mean,
-       sum(p_intent)::double as intent_sum, count(*) filter (where post) as post_count,
-       coalesce(sum((s.sentiment = 'positive')::int - (s.sentiment = 'negative')::int) filter (where post), 0)::double
-         as post_sentiment_sum,
-       coalesce(sum(p_intent) filter (where post), 0)::double as post_intent_sum
-from (select event_at, sku_id, text, true as post from social_posts
-      union all select event_at, sku_id, text, false from reviews) t
-join scores s on t.text = s.text
-where t.sku_id is not null group by all
+select day as signal_date, sku_id, sum(voice) as text_count,
+       sum(voice * (sentiment = 'positive')::int) / sum(voice) as positive_share,
+       sum(voice * (sentiment = 'negative')::int) / sum(voice) as negative_share,
+       sum(voice * tone) / sum(voice) as sentiment_mean, sum(voice * p_intent)::double as intent_sum,
+       coalesce(sum(voice) filter (where post), 0) as post_count,
+       coalesce(sum(voice * tone) filter (where post), 0)::double as post_sentiment_sum,
+       coalesce(sum(voice * p_intent) filter (where post), 0)::double as post_intent_sum
+from (select t.*, s.sentiment, s.p_intent, (s.sentiment = 'positive')::int - (s.sentiment = 'negative')::int as tone
+      from (select event_at::date as day, sku_id, text, true as post,
+                   1.0::double / count(*) over (partition by author_id, event_at::date) as voice from social_posts
+            union all select event_at::date, sku_id, text, false, 1.0 from reviews) t
+      join scores s on t.text = s.text)
+where sku_id is not null group by all
 """
 FEATURES = """
 with plan as (
@@ -135,7 +137,7 @@ fresh as (
   group by row_kind, p.campaign_id, p.sku_id, p.region_id),
 posts as (
   select row_kind, campaign_id, f.sku_id, region_id, greatest(any_value(until - since), 0) as post_days,
-    coalesce(sum(post_count), 0)::bigint as post_count,
+    coalesce(sum(post_count), 0) as post_count,
     coalesce(sum(post_sentiment_sum), 0) as post_sentiment_sum, coalesce(sum(post_intent_sum), 0) as post_intent_sum
   from fresh f left join signals s on s.sku_id = f.sku_id and signal_date >= since and signal_date < until
   group by row_kind, campaign_id, f.sku_id, region_id),

@@ -9,7 +9,7 @@ LIMIT 10;
 
 -- 2. What did people write in the week before the sales that sold out fastest?
 SELECT s.campaign_id, s.sku_id, min(s.sold_out_at - s.starts_at) AS sold_out_after,
-       max(f.text_count_7d) AS texts, round(max(f.sentiment_7d), 2) AS sentiment, round(max(f.intent_sum_7d), 1) AS intent
+       round(max(f.text_count_7d), 1) AS texts, round(max(f.sentiment_7d), 2) AS sentiment, round(max(f.intent_sum_7d), 1) AS intent
 FROM marts.fct_sale_performance AS s
 JOIN marts.feat_demand AS f USING (campaign_id, sku_id, region_id)
 WHERE s.is_sold_out AND f.row_kind = 'campaign'

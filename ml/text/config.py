@@ -91,6 +91,7 @@ class TrainConfig(_Part):
     even: Evenness = Evenness()
     keep_layers: tuple[int, ...] | None = None
     valid_rows: int = Field(ge=1)
+    temper_rows: int = Field(default=1500, ge=1)
     attack_rows: int = Field(default=300, ge=1)
     evaluate_every: int = Field(ge=1)
     patience: int = Field(ge=1)

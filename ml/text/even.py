@@ -41,7 +41,7 @@ COPIES = 4
 #: Characters of a sentence at most: the shorter it is, the more of its mean is the name.
 SHORT = {"zh": 40, "en": 90}
 #: Sentences a language that say what a head has to keep.
-KEPT = 500
+KEPT = 1000
 #: Pieces at a sentence's start that may be cut otherwise behind other words, and are left out.
 _JOINT = 2
 _TINY = 1e-6

@@ -197,7 +197,8 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
         run.history.apart = even(
             network, run.sets["train"], tokenizer, config.even, max_tokens=most, seed=seed, **sizes
         )
-        run.history.temperature = temper(network, held, **sizes)
+        known = encode(run.sets["valid"][: config.temper_rows], tokenizer, config.max_tokens)
+        run.history.temperature = temper(network, known, **sizes)
         model.save(network, run.base, run.folder, max_tokens=config.serve_max_tokens, reading=config.reading)
 
 

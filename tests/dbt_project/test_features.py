@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -150,6 +151,13 @@ def test_nothing_later_moves_a_feature(
     assert (moved["base_units_28d"] != moved["base_units_28d_other"]).any()  # the disturbance was real
 
 
+def voices(streams: dict[str, pa.Table]) -> dict[str, float]:
+    """What each post counts: an author's posts of a UTC day count as one together, those of machines not at all."""
+    posts = [t for t in streams["social_posts"].to_pylist() if not by_a_machine("social_posts", t["text"])]
+    spoken = Counter((post["author_id"], post["event_at"].date()) for post in posts)
+    return {post["event_id"]: 1 / spoken[post["author_id"], post["event_at"].date()] for post in posts}
+
+
 def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float]:
     """A planning's features by plain loops over the records."""
     cut: datetime = row["cutoff_at"].to_pydatetime()
@@ -166,7 +174,8 @@ def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float
         for t in streams[s].to_pylist()
         if t["sku_id"] == row["sku_id"] and t["event_at"].date() in week and not by_a_machine(s, t["text"])
     ]
-    values = [(len(t["text"]) % 7) / 10 for t in texts]
+    weight = voices(streams)
+    values = [(weight.get(t["event_id"], 1.0), (len(t["text"]) % 7) / 10) for t in texts]
     ended = [
         c
         for c in streams["campaigns"].to_pylist()
@@ -176,7 +185,7 @@ def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float
     last = max((s for s in begun if s < cut), default=datetime(2000, 1, 1, tzinfo=UTC))
     ahead = [d for d in week if datetime(d.year, d.month, d.day, tzinfo=UTC) >= last]
     posts = [
-        (len(t["text"]) % 7) / 10
+        (weight[t["event_id"]], (len(t["text"]) % 7) / 10)
         for t in streams["social_posts"].to_pylist()
         if t["sku_id"] == row["sku_id"]
         and t["event_at"].date() in ahead
@@ -184,14 +193,14 @@ def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float
     ]
     return {
         "post_days": len(ahead),
-        "post_count": len(posts),
-        "post_sentiment_sum": sum(2 * v - 1 for v in posts),
-        "post_intent_sum": sum(v / 2 for v in posts),
+        "post_count": sum(w for w, _ in posts),
+        "post_sentiment_sum": sum(w * (2 * v - 1) for w, v in posts),
+        "post_intent_sum": sum(w * v / 2 for w, v in posts),
         "views_28d": sum(a["action"] == "view" for a in actions),
         "carts_7d": sum(a["action"] == "cart" and a["event_at"].date() in week for a in actions),
-        "text_count_7d": len(texts),
-        "intent_sum_7d": sum(v / 2 for v in values),
-        "sentiment_7d": sum(2 * v - 1 for v in values) / len(values) if values else 0.0,
+        "text_count_7d": sum(w for w, _ in values),
+        "intent_sum_7d": sum(w * v / 2 for w, v in values),
+        "sentiment_7d": sum(w * (2 * v - 1) for w, v in values) / sum(w for w, _ in values) if values else 0.0,
         "past_sale_count": len(ended),
     }
 

@@ -14,10 +14,20 @@ with bots as (
         {% if is_incremental() %}
             and {{ utc_day('event_at') }} in {{ changed_days() }}
         {% endif %}
+),
+
+authors as (
+    select
+        event_id,
+        author_id
+    from {{ source('raw', 'social_posts') }}
+    {% if is_incremental() %}
+        where {{ utc_day('event_at') }} in {{ changed_days() }}
+    {% endif %}
 )
 
 select
-    event_id,
+    scored.event_id,
     event_at as written_at,
     {{ utc_day('event_at') }} as signal_date,
     stream,
@@ -31,8 +41,13 @@ select
     p_intent,
     likes,
     reposts,
-    model_version
+    model_version,
+    -- An author has one voice a day, however many posts it is spread over. Other texts have no author to go by.
+    cast(1.0 / count(*) over (
+        partition by coalesce(author_id, stream || scored.event_id), {{ utc_day('event_at') }}
+    ) as float8) as voice
 from {{ source('lake', 'scored_texts') }} as scored
+left join authors on scored.stream = 'social_posts' and scored.event_id = authors.event_id
 where
     not exists (select 1 from bots where bots.event_id = scored.event_id and bots.stream = scored.stream)
     {% if is_incremental() %}
