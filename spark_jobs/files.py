@@ -10,7 +10,7 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,18 +125,45 @@ def _json_lines(path: Path) -> Texts:
     return _assemble(rows, reasons, list(names) if names else [TEXT])
 
 
+def _records(lines: list[str], separator: str) -> Iterator[tuple[list[str], bool]]:
+    """Records of separated lines, and whether each is whole.
+
+    A quote that nothing closes makes one record of all lines up to the next quote, which then stands where none may:
+    the first of these lines is a record that is not whole, and reading goes on with the second.
+    """
+    at = 0
+    while at < len(lines):
+        reader, begin = csv.reader((lines[i] for i in range(at, len(lines))), delimiter=separator), at
+        for cells in reader:
+            end, at = at, begin + reader.line_num
+            if at > end + 1 and not _is_sound("".join(lines[end:at]), separator):
+                yield next(csv.reader([lines[end]], delimiter=separator)), False
+                at = end + 1
+                break
+            yield cells, True
+
+
+def _is_sound(record: str, separator: str) -> bool:
+    """Quotes of the record are closed, and at the end of a field."""
+    try:
+        list(csv.reader(io.StringIO(record, newline=""), delimiter=separator, strict=True))
+    except csv.Error:
+        return False
+    return True
+
+
 def _separated(separator: str) -> Callable[[Path], Texts]:
     def separated(path: Path) -> Texts:
         csv.field_size_limit(2**31 - 1)  # a post of a megabyte is put aside later, with a reason
         raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-        reader = csv.reader(io.StringIO(raw, newline=""), delimiter=separator)
-        names = next(reader, [TEXT])
+        records = _records(list(io.StringIO(raw, newline="")), separator)
+        names, _ = next(records, ([TEXT], True))
         _named_once(path, names)
         rows, reasons = [], []
-        for cells in reader:
+        for cells, complete in records:
             if cells:
                 rows.append(dict(zip(names, cells, strict=False)))
-                reasons.append(None if len(cells) == len(names) else "malformed_row")
+                reasons.append(None if complete and len(cells) == len(names) else "malformed_row")
         return _assemble(rows, reasons, names)
 
     return separated

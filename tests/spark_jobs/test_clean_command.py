@@ -110,6 +110,16 @@ def test_bad_csv_rows_are_put_aside(tmp_path: Path) -> None:
     assert found[0]["clean_text"] == "two lines" and found[0]["id"] == "1"
 
 
+def test_a_quote_that_nothing_closes_costs_its_own_row(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('id,text\n1,"two\nlines"\n2,"never closed\n3,fine\n4,"also ""fine"""\n5,last\n')
+    assert clean(tmp_path / "in.csv", tmp_path / "out.jsonl") == 0
+    found = lines(tmp_path / "out.jsonl")
+    assert [(row["id"], row["quarantine_reason"]) for row in found] == [
+        ("1", None), ("2", "malformed_row"), ("3", None), ("4", None), ("5", None),
+    ]  # fmt: skip
+    assert [row["text"].strip() for row in found] == ["two\nlines", "never closed", "fine", 'also "fine"', "last"]
+
+
 def test_parquet_with_bytes_that_are_no_text_goes_on(tmp_path: Path) -> None:
     table = pa.table({"text": pa.array([b"ok", b"\xc3", None], pa.binary()), "n": [1, 2, 3]})
     pq.write_table(table, tmp_path / "in.parquet")
