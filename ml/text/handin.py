@@ -179,11 +179,11 @@ is a lexicon of the very rules' spans, so it is hard to beat and means little be
 
 
 def _evened(found: Apart | None) -> str:
-    """A paragraph on heads that do not read who speaks; nothing where they were left as they were trained."""
+    """A paragraph on a head that does not read who speaks; nothing where it was left as it was trained."""
     if found is None or not found.sentences:
         return ""
     return f"""**Who speaks.** Training sentences were said by other people, or elsewhere, {found.sentences} times.
-Their sentiment's logits lay {found.before:.3f} apart (root mean square), and {found.after:.3f} since the heads were
+Their sentiment's logits lay {found.before:.3f} apart (root mean square), and {found.after:.3f} since the head was
 evened.
 """
 

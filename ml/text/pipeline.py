@@ -169,7 +169,7 @@ def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Pa
 
 
 def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
-    """Train, even the heads, temper, and write the model folder."""
+    """Train, even the head, temper, and write the model folder."""
     from ml.text import distill, model
     from ml.text.calibrate import temper
     from ml.text.even import even

@@ -46,8 +46,7 @@ def test_copies_differ_in_the_speaker_alone() -> None:
 def evened(base: Path, how: Evenness) -> tuple[Apart, dict[str, torch.Tensor]]:
     torch.manual_seed(4)
     network = model.build(base)
-    for head in (network.sentiment, network.intent):
-        torch.nn.init.normal_(head.weight)  # a fresh head reads nothing
+    torch.nn.init.normal_(network.sentiment.weight)  # a fresh head reads nothing
     sentences = ["the battery is good", "the phone is bad", "good battery life", "bad phone"]
     examples = [Example(f"{text} {number}", "en", 2, 0, ()) for number in range(30) for text in sentences]
     tokenizer = tokenizer_of(base, "canonical")
@@ -61,6 +60,6 @@ def test_a_network_reads_less_of_the_speaker_and_its_encoder_stays(tiny_base: Pa
     assert untouched == Apart(0, 0.0, 0.0)
     assert apart.sentences == 80 and 0 < apart.after < 0.3 * apart.before
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"sentiment.weight", "sentiment.bias", "intent.weight", "intent.bias"}
+    assert changed == {"sentiment.weight", "sentiment.bias"}
     again, same = evened(tiny_base, FAIR)
     assert again == apart and all(torch.equal(after[name], same[name]) for name in after)
