@@ -51,7 +51,7 @@ class Adaptation(_Part):
 
 
 class Evenness(_Part):
-    """How hard the sentiment's head is kept from reading who speaks or where (see `ml.text.even`): a strength of 0 does nothing.
+    """How hard the sentiment's head is kept from reading who speaks, or where (`ml.text.even`); 0: not at all.
 
     `sentences` a language are said by others to learn it from.
     """
