@@ -17,8 +17,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from flashsale.errors import InputError
 from flashsale.settings import Settings, settings
+from flashsale.warehouse import read_build
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
+PARSED = "partial_parse.msgpack"  # dbt's own name for it
 
 
 def postgres_environment(uri: str) -> dict[str, str]:
@@ -36,14 +38,18 @@ def postgres_environment(uri: str) -> dict[str, str]:
     }
 
 
+def target_path(found: Settings) -> Path:
+    """The folder of what dbt makes of the project and of its results."""
+    return found.home / "dbt" / "target"
+
+
 def environment(found: Settings) -> dict[str, str]:
     """Variables dbt needs: where to build (seen from the home, where dbt runs), where to write its own files."""
     base = {
-        "DBT_TARGET_PATH": str(found.home / "dbt" / "target"),
+        "DBT_TARGET_PATH": str(target_path(found)),
         "DBT_LOG_PATH": str(found.home / "dbt" / "logs"),
-        "DBT_LOG_LEVEL_FILE": os.environ.get(
-            "DBT_LOG_LEVEL_FILE", "info"
-        ),  # a sixth of a build went into its debug log
+        # a sixth of a build went into its debug log
+        "DBT_LOG_LEVEL_FILE": os.environ.get("DBT_LOG_LEVEL_FILE", "info"),
         "FLASHSALE_THREADS": str(found.threads),
     }
     if found.warehouse_uri.startswith("postgresql"):
@@ -96,36 +102,26 @@ def _first_rows(node: dict[str, Any], most: int = 3) -> str:
     code = node.get("compiled_code")
     if node["status"] != "fail" or not code or not node["unique_id"].startswith("test."):
         return ""
-    query, found = f"SELECT * FROM ({code}) AS failing LIMIT {most}", settings()
-    if found.warehouse_uri.startswith("postgresql"):
-        import psycopg
-        from psycopg.rows import dict_row
-
-        with psycopg.connect(found.warehouse_uri, row_factory=dict_row) as connection:
-            rows: list[dict[str, Any]] = connection.execute(query).fetchall()
-    else:
-        import duckdb
-
-        with duckdb.connect(str(found.warehouse_path), read_only=True) as connection:
-            rows = connection.execute(query).to_arrow_table().to_pylist()
+    rows = read_build(f"SELECT * FROM ({code}) AS failing LIMIT {most}").to_pylist()
     return f" (for example {json.dumps(rows, default=str, ensure_ascii=False)})"
 
 
-def parse() -> None:
-    """Have dbt read the project's files; what it makes of them lies in its target folder. Raises InputError."""
+def keep_parsed() -> None:
+    """Have dbt read the project's files, and keep what it makes of them at `parsed_project()`. Raises InputError."""
     done = _dbt("parse")
     if done.returncode:
         raise InputError("dbt", f"cannot read the project: {done.stdout.strip()[-600:]}", "mend the file that is named")
+    shutil.copyfile(target_path(settings()) / PARSED, parsed_project())
 
 
 def _dbt(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run dbt in a process of its own, in the home."""
     found = settings()
     env = {**os.environ, **environment(found)}
-    kept = Path(env["DBT_TARGET_PATH"]) / "partial_parse.msgpack"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    if not kept.exists() and parsed_project().is_file():  # dbt itself sees what has changed since
-        shutil.copyfile(parsed_project(), kept)
+    parsed = target_path(found) / PARSED
+    parsed.parent.mkdir(parents=True, exist_ok=True)
+    if not parsed.exists() and parsed_project().is_file():  # dbt itself sees what has changed since
+        shutil.copyfile(parsed_project(), parsed)
     given = json.dumps({"planning_lead_hours": found.planning_lead_hours})
     command = [str(Path(sys.executable).parent / "dbt"), *arguments, "--vars", given]
     command += ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
@@ -136,7 +132,7 @@ def _dbt(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _invoke(arguments: tuple[str, ...], written: str) -> tuple[list[dict[str, Any]], int]:
     """Run dbt; the results it wrote and its exit status."""
-    results = settings().home / "dbt" / "target" / written
+    results = target_path(settings()) / written
     results.unlink(missing_ok=True)
     done = _dbt(*arguments)
     if not results.exists():

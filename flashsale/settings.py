@@ -76,10 +76,7 @@ def settings() -> Settings:
     """The process's settings, read once; `settings.cache_clear()` reads them again."""
     found = Settings()
     cache = found.cache.expanduser().absolute() if found.cache else None
-    lake = found.lake
-    if lake and "://" not in lake:
-        lake = str(Path(lake).expanduser().absolute())
-    return found.model_copy(update={"home": found.home.expanduser().absolute(), "cache": cache, "lake": lake})
+    return found.model_copy(update={"home": found.home.expanduser().absolute(), "cache": cache})
 
 
 def pseudonym_key() -> bytes:

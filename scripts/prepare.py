@@ -82,13 +82,10 @@ def classes(lake_uri: str) -> None:
 
 def project(home: str) -> None:
     """Have dbt parse the project and keep what it makes of it, for homes that have not built yet."""
-    import shutil
-
     from flashsale import dbt
 
     os.environ["FLASHSALE_HOME"] = home
-    dbt.parse()
-    shutil.copyfile(Path(home) / "dbt" / "target" / "partial_parse.msgpack", dbt.parsed_project())
+    dbt.keep_parsed()
 
 
 def model() -> None:

@@ -25,7 +25,7 @@ from flashsale.tables import SCORED_TEXTS
 from flashsale.text_serving import model_version
 from spark_jobs.model import load_model
 from spark_jobs.partitions import Output, commit_days, in_range, inputs_hash
-from spark_jobs.session import build_session
+from spark_jobs.session import build_session, shared_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +92,7 @@ def main() -> None:
     """Parse the command line, run, print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lake", required=True)
-    # an executor runs in a folder of its own, where a relative path means another place
-    parser.add_argument("--model", required=True, type=lambda folder: str(Path(folder).resolve()))
+    parser.add_argument("--model", required=True, type=shared_path)
     parser.add_argument("--first-day")
     parser.add_argument("--last-day")
     args = parser.parse_args()

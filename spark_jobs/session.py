@@ -39,6 +39,11 @@ def build_session(name: str) -> SparkSession:
     )
 
 
+def shared_path(folder: str) -> str:
+    """A folder given on the command line as every executor can use it: each runs in a folder of its own."""
+    return str(Path(folder).resolve())
+
+
 def _submitted() -> set[str]:
     """Settings that came with `spark-submit`; they are in its JVM, which a plain `SparkConf()` does not ask."""
     from pyspark import SparkConf, SparkContext

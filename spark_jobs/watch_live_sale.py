@@ -34,7 +34,7 @@ from spark_jobs.live.alerts import Band, Sale
 from spark_jobs.live.events import minutes, unified
 from spark_jobs.live.score import scored_posts
 from spark_jobs.live.watcher import Watcher
-from spark_jobs.session import build_session
+from spark_jobs.session import build_session, shared_path
 
 PLANS = "decisions/allocation_recommendations"
 _EMPTY_BATCHES = "spark.sql.streaming.noDataMicroBatches.enabled"
@@ -144,7 +144,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--campaign-id", help="default: the plan's identifier")
     for name in ("--starts-at", "--ends-at"):
         parser.add_argument(name, type=_moment, help="UTC, ISO 8601; default: the plan's")
-    parser.add_argument("--model", type=_everywhere, help="folder of a fetched text model; else no sentiment")
+    parser.add_argument("--model", type=shared_path, help="folder of a fetched text model; else no sentiment")
     parser.add_argument("--watch", type=Path, help="YAML of topics to watch posts for: {topic: [word, …]}")
     parser.add_argument("--checkpoint", required=True, help="folder of the query's state; the same one to go on")
     parser.add_argument("--lateness", default="10 minutes", help="how late an event may come (default: 10 minutes)")
@@ -153,11 +153,6 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--once", action="store_true", help="read what there is, then end")
     words = sys.argv[1:] if given is None else given
     return parser.parse_args([word for word in words if word])  # a form's empty field is an empty word
-
-
-def _everywhere(folder: str) -> str:
-    """The path as every executor can use it: each runs in a folder of its own."""
-    return str(Path(folder).resolve())
 
 
 def _moment(text: str) -> datetime:

@@ -19,13 +19,13 @@ pieces: changed in the same way it moved no less with names, and lost up to nine
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from ml.text.batches import collate
+from ml.text.batches import batches, collate
 from ml.text.config import Evenness
 from ml.text.data import Encoded, Example, encode
 from ml.text.variants import said_by_others
@@ -72,16 +72,21 @@ def even(
         how: the number of sentences a language that are said by others, and the strength; 0 leaves it alone.
         max_tokens: pieces at most; sentences whose copies are longer are passed over.
     """
+    if not how.strength:
+        return Apart(0, 0.0, 0.0)
     network.eval()
     kept, groups = _chosen(examples, how.sentences, seed)
     rows = encode([example for group in groups for example in group], tokenizer, max_tokens)
-    parts = [rows[at : at + COPIES + 1] for at in range(0, len(rows), COPIES + 1)]
+    parts = [rows[at : at + COPIES] for at in range(0, len(rows), COPIES)]
     parts = [part for part in parts if max(len(row.ids) for row in part) < max_tokens]
-    if not how.strength or not parts:
+    if not parts:
         return Apart(0, 0.0, 0.0)
     with torch.no_grad():
-        usual = _moments(_kept(network, encode(kept, tokenizer, max_tokens), pad, batch_tokens), one=True)
-        other = _moments(_copies(network, parts, pad, batch_tokens), one=False)
+        means = _means(network, encode(kept, tokenizer, max_tokens), pad, batch_tokens)
+        copies = _means(network, [row for part in parts for row in part], pad, batch_tokens)
+        grouped = copies.view(-1, COPIES, copies.shape[-1])
+        usual = _moments(means, one=True)
+        other = _moments((grouped - grouped.mean(1, keepdim=True)).flatten(0, 1), one=False)
         before = _spread(network.sentiment, other)
         level(network.sentiment, usual, other, how.strength)
         return Apart(len(parts), before, _spread(network.sentiment, other))
@@ -98,59 +103,32 @@ def level(head: nn.Linear, usual: torch.Tensor, apart: torch.Tensor, strength: f
 
 
 def _chosen(examples: Sequence[Example], sentences: int, seed: int) -> tuple[list[Example], list[list[Example]]]:
-    """Sentences to keep the answers of; and short ones with their copies, the sentence itself first."""
+    """Sentences to keep the answers of, and copies of short ones: a group is one sentence, said by `COPIES` others."""
     dice, kept, groups = random.Random(seed), [], []
     for language, most in SHORT.items():
         mine = [example for example in examples if example.language == language]
         kept += mine[:KEPT]
         for example in [e for e in mine if len(e.text) <= most][:sentences]:
-            groups += [[example, *copies] for copies in said_by_others(example, dice, COPIES)]
+            groups += said_by_others(example, dice, COPIES)
     return kept, groups
 
 
-def _kept(network: TextNetwork, rows: Sequence[Encoded], pad: int, batch_tokens: int) -> Iterator[torch.Tensor]:
-    """Vectors of sentences as the head reads them, shape (sentences, features), a batch at a time."""
-    for batch in _batches([[row] for row in rows], batch_tokens):
-        yield _read(network, batch, pad)
+def _means(network: TextNetwork, rows: Sequence[Encoded], pad: int, batch_tokens: int) -> torch.Tensor:
+    """What the head reads of each row, shape (rows, features), in their order."""
+    place = {id(row): at for at, row in enumerate(rows)}
+    found = torch.zeros(len(rows), network.sentiment.in_features, dtype=torch.float64)
+    for batch in batches(rows, batch_tokens, None):
+        tensors = collate(batch, pad, network.sentiment.weight.device)
+        _, means = network.represent(tensors["ids"], tensors["mask"])
+        read = (means - network.sentence_centre) / network.sentence_scale
+        found[[place[id(row)] for row in batch]] = read.cpu().double()
+    return found
 
 
-def _copies(
-    network: TextNetwork, parts: Sequence[list[Encoded]], pad: int, batch_tokens: int
-) -> Iterator[torch.Tensor]:
-    """As `_kept`, of copies less the mean over the copies of one sentence."""
-    for batch in _batches([part[1:] for part in parts], batch_tokens):
-        means = _read(network, batch, pad)
-        grouped = means.view(-1, COPIES, means.shape[-1])
-        yield (grouped - grouped.mean(1, keepdim=True)).flatten(0, 1)
-
-
-def _batches(groups: list[list[Encoded]], batch_tokens: int) -> Iterator[list[Encoded]]:
-    """Whole groups of like length together."""
-    current: list[Encoded] = []
-    for group in sorted(groups, key=lambda group: max(len(row.ids) for row in group)):
-        longest = max(len(row.ids) for row in group)
-        if current and (len(current) + len(group)) * longest > batch_tokens:
-            yield current
-            current = []
-        current = current + group
-    if current:
-        yield current
-
-
-def _read(network: TextNetwork, batch: list[Encoded], pad: int) -> torch.Tensor:
-    """What the head reads of each row, shape (batch, features)."""
-    tensors = collate(batch, pad, network.sentiment.weight.device)
-    _, means = network.represent(tensors["ids"], tensors["mask"])
-    return ((means - network.sentence_centre) / network.sentence_scale).cpu()
-
-
-def _moments(parts: Iterator[torch.Tensor], *, one: bool) -> torch.Tensor:
+def _moments(rows: torch.Tensor, *, one: bool) -> torch.Tensor:
     """Second moments of rows with a last column of ones (`one`) or of nothing."""
-    total, count = torch.zeros(1, 1, dtype=torch.float64), 0
-    for rows in parts:
-        whole = torch.nn.functional.pad(rows.double(), (0, 1), value=float(one))
-        total, count = total + whole.T @ whole, count + len(rows)
-    return total / count
+    whole = torch.nn.functional.pad(rows, (0, 1), value=float(one))
+    return whole.T @ whole / len(whole)
 
 
 def _spread(head: nn.Linear, apart: torch.Tensor) -> float:
