@@ -62,7 +62,9 @@ doctor: $(STAMP) ## Check Python, Java, memory, disk and ports, each with a reme
 demo: setup ## Run the whole loop once on a real Airflow (SOURCE=simulated|completejourney|DIR, OUT=out)
 	@$(BIN)/flashsale demo --source "$(SOURCE)" --out "$(OUT)" --approve-as demo
 
-test: setup chromium lint types imports dbt pytest ## Lint, types, import rules, dbt, unit and integration tests
+test: setup chromium ## Lint, types, import rules, dbt, unit and integration tests
+	@$(MAKE) -j2 --output-sync=target --no-print-directory types lint imports dbt
+	@$(MAKE) --no-print-directory pytest
 
 test-quick: setup ## Unit tests alone
 	$(BIN)/python -m pytest -q -m "not airflow and not spark and not server and not browser"

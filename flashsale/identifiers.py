@@ -74,7 +74,19 @@ def luhn(number: str) -> bool:
     return sum(doubled) % 10 == 0
 
 
-CHECKS = {"luhn": luhn}
+#: Numbers that the first letters of Taiwan's identity numbers stand for, from 10 on.
+TAIWAN_LETTERS = "ABCDEFGHJKLMNPQRSTUVXYWZIO"
+
+
+def taiwan(number: str) -> bool:
+    """Whether an identity number of Taiwan, a letter and nine digits, ends in its check digit."""
+    tens, ones = divmod(TAIWAN_LETTERS.index(number[0]) + 10, 10)
+    digits = [tens, ones, *map(int, number[1:])]
+    weights = (1, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1)
+    return sum(d * w for d, w in zip(digits, weights, strict=True)) % 10 == 0
+
+
+CHECKS = {"luhn": luhn, "taiwan": taiwan}
 
 
 @cache

@@ -171,21 +171,19 @@ def _num(rows: pd.DataFrame, name: str) -> Floats:
 
 
 def _rivals(rows: pd.DataFrame) -> pd.DataFrame:
-    """Price ratio of the sale's other SKUs, and the discounts of rivals in the same category.
+    """Competing offers, those of the same sale, region and category: their mean price ratio, number, discounts summed.
 
-    The relative price is own ratio over others' ratio. Own price belongs to the response head alone, so that
-    a price on the ladder is not counted twice; the others' part of it stands here.
+    The relative price is own ratio over rivals' ratio. Own price belongs to the response head alone, so that a price on
+    the ladder is not counted twice; the rivals' part of it stands here. The mean over all of a sale's offers would
+    hardly differ between past sales: its weight would be luck, and a deeper ladder far outside of what they had.
     """
     ratio = pd.Series(np.exp(log_price_ratio(rows)), index=rows.index)
-    sale = [rows["row_kind"], rows["campaign_id"], rows["region_id"]]
-    count = ratio.groupby(sale).transform("count")
-    others = (ratio.groupby(sale).transform("sum") - ratio) / (count - 1).where(count > 1)
-    kind = [*sale, rows["category"]]
+    kind = [rows[name] for name in ("row_kind", "campaign_id", "region_id", "category")]
     rivals = ratio.groupby(kind).transform("count") - 1
-    discount = (1.0 - ratio).groupby(kind).transform("sum") - (1.0 - ratio)
+    others = ratio.groupby(kind).transform("sum") - ratio
+    mean = (others / rivals.where(rivals > 0)).fillna(1.0)
     return pd.DataFrame(
-        {"log_rivals_price": np.log(others.fillna(1.0)), "rivals": rivals, "rival_discount": discount},
-        index=rows.index,
+        {"log_rivals_price": np.log(mean), "rivals": rivals, "rival_discount": rivals - others}, index=rows.index
     )
 
 

@@ -25,8 +25,9 @@ from ml.demand.substitution import PastOffers, learn_substitution
 Floats = npt.NDArray[np.float64]
 
 CALIBRATION_SHARE = 0.25  # newest sales kept for calibration
+SURE = 2.0  # standard errors that a drift of the newest sales must exceed to be believed at all
 LEAST_SALES = 8  # below this nothing is held out and the shifts stay zero
-ROUNDS = 60
+ROUNDS = 25  # of a few thousand rows that share their sales' surges, more rounds learn noise (docs/decisions.md)
 PARAMETERS: dict[str, Any] = {
     "objective": "quantile", "learning_rate": 0.05, "num_leaves": 7, "min_data_in_leaf": 40,
     "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 5.0, "verbose": -1,
@@ -111,13 +112,28 @@ def _fit_once(data: Training, columns: list[str], shifts: dict[str, float], seed
 
 
 def _conformal(heads: LevelHeads, data: Training) -> dict[str, float]:
-    """Corrections in log units so that each quantile covers its share of the held-out rows."""
+    """Corrections in log units so that each quantile covers its share of the held-out rows.
+
+    Their distances from the median's are taken as they are, the median's own as far as `believed_drift` goes.
+    """
     level = heads.level(data.frame)
     truth = data.lift - heads.log_effect(data.frame["category"].to_numpy(), data.log_ratio)
-    shifts = {}
-    for column, (name, alpha) in enumerate(QUANTILES.items()):
-        shifts[name] = float(np.quantile(truth - level[:, column], alpha))
-    return shifts
+    left = truth[:, None] - level
+    shifts = {name: float(np.quantile(left[:, at], alpha)) for at, (name, alpha) in enumerate(QUANTILES.items())}
+    beyond = believed_drift(left[:, 1], data.sales) - shifts["p50"]
+    return {name: shift + beyond for name, shift in shifts.items()}
+
+
+def believed_drift(errors: Floats, sales: npt.NDArray[Any]) -> float:
+    """Median error of the rows, as far as it stands out from the scatter of their sales' medians.
+
+    A handful of sales rise or fall together, and to pass that on would be to learn luck: what lies within `SURE`
+    standard errors is taken as none, more is shrunk as by James and Stein (1961).
+    """
+    by_sale = pd.Series(errors).groupby(sales).median()
+    drift = float(np.median(errors))
+    chance = SURE**2 * float(by_sale.var(ddof=1)) / len(by_sale) if len(by_sale) > 1 else np.inf
+    return drift * (1.0 - chance / drift**2) if drift**2 > chance else 0.0
 
 
 def correlation(left: Floats, data: Training) -> dict[str, float]:

@@ -3,8 +3,9 @@
 A small model that met hardly any traditional characters, emoji or dialect words takes them for signs of what stood
 beside them. The reading folds them: traditional characters become simplified (OpenCC's `t2s`, character by character),
 an emoji that judges becomes a word of the text's language and any other goes, control characters, variation selectors
-and skin tones go, a character is repeated three times at most, and the commonest words and set phrases of six dialects
-become standard speech (`rules/reading.yaml`). Unicode's NFKC follows, in the tokenizer's own normaliser.
+and skin tones go, a character is repeated three times at most, the commonest words and set phrases of six dialects
+become standard speech, and all places become the same one (`rules/reading.yaml`). Unicode's NFKC follows, in the
+tokenizer's own normaliser.
 
 `table` is all a model needs to read so; it lies in the model folder as `scorer.READING`, and `scorer.Reading` applies
 it wherever the folder is used. A folder without that file reads texts as they come.
@@ -25,6 +26,7 @@ import yaml
 from flashsale.errors import InputError
 from flashsale.simplified import readable, simplified
 from ml.text import scorer
+from ml.text.fairness import words_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,7 +54,7 @@ def table() -> dict[str, Any]:
     found: dict[str, Any] = {"characters": turned() | _QUOTES, "signs": "".join(sorted(signs))}
     found["rest"] = rf"{_RUN}|[{_ranges(signs)}]"
     for language in LANGUAGES:
-        spoken = phrases(raw, language)
+        spoken = places(raw, language) | phrases(raw, language)
         judging = {face: f" {row[language]} " for face, row in faces.items()}
         found[language] = [_pattern(spoken, language), spoken | signs | judging]
     return found
@@ -73,6 +75,13 @@ def phrases(raw: dict[str, Any], language: str) -> dict[str, str]:
                 raise InputError(f"file {RULES.name}", problem, "write spoken=standard", field=f"{language}.{dialect}")
             found.setdefault(spoken.lower().translate(characters), standard)
     return found
+
+
+def places(raw: dict[str, Any], language: str) -> dict[str, str]:
+    """The one place that all places of a language are read as, by place; words in which one is hidden by themselves."""
+    known = raw["places"][language]
+    found = dict.fromkeys((name.lower() for name in words_of(known["of"])), known["as"])
+    return found | {word: word for word in words_of(known.get("kept", ""))}
 
 
 @lru_cache(maxsize=1)

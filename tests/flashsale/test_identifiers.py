@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from flashsale.errors import InputError
-from flashsale.identifiers import Rule, identifiers, luhn, mask_identifiers
+from flashsale.identifiers import Rule, identifiers, luhn, mask_identifiers, taiwan
 
 
 @pytest.mark.parametrize("rule", identifiers(), ids=lambda rule: rule.name)
@@ -27,7 +27,7 @@ def test_half_a_surrogate_pair_is_no_error() -> None:
 
 
 HIDDEN = {
-    "identity_number": ["身份证号 110101 19900307 1234", "id 11010119900307123x.", "passport number G12345678", "AB 12 34 56 C"],
+    "identity_number": ["身份证号 110101 19900307 1234", "id 11010119900307123x.", "passport number G12345678", "AB 12 34 56 C", "B220000000"],
     "phone": [
         "138 1234 5678", "138-1234-5678", "+86 13812345678", "+8613812345678", "(+86)138-1234-5678", "8613812345678",
         "0571-87654321", "02165432100", "(021) 6543 2100", "400 820 8820", "4008208820", "+1 (415) 555-2671",
@@ -41,7 +41,8 @@ HIDDEN = {
     "bank_card": ["4111111111111111", "5500-0000-0000-0004", "378282246310005", "银行卡 6222 0200 1234 5678"],
     "address": [
         "浙江省杭州市西湖区文三路90号东部软件园2栋301室", "北京市朝阳区建国路88号", "上海市浦东新区世纪大道100号",
-        "350 Fifth Avenue", "42 Wallaby Way", "1600 Amphitheatre Parkway, Mountain View, CA 94043", "邮编:310012",
+        "350 Fifth Avenue", "42 Wallaby Way", "221B Baker Street, London NW1 6XE", "10 Downing Street, London, SW1A 2AA",
+        "1600 Pennsylvania Avenue NW, Washington, DC 20500", "postcode EC1A 1BB", "5 High Road, M1 1AE", "1600 Amphitheatre Parkway, Mountain View, CA 94043", "邮编:310012",
     ],
     "account": ["微信 abc12345", "wx: hello_world88", "QQ 123456789", "WeChat: john_doe", "加V信:test_99", "加v happy88"],
     "licence_plate": ["京A12345", "沪A·88888", "粤B·D12345", "沪A-12345D", "粤Z1234港"],
@@ -76,6 +77,11 @@ def test_a_name_ends_with_its_sentence() -> None:
 
 def test_card_numbers_end_in_their_check_digit() -> None:
     assert luhn("79927398713") and not luhn("79927398710")
+
+
+def test_identity_numbers_of_taiwan_end_in_their_check_digit() -> None:
+    assert taiwan("A123456789") and taiwan("Z100000002")
+    assert not taiwan("A123456788") and mask_identifiers("A123456788") == "A123456788"
 
 
 def test_an_unknown_check_is_refused() -> None:

@@ -47,6 +47,27 @@ def test_lags_use_sales_that_ended_before_the_cutoff_only(rows: pd.DataFrame) ->
         assert data.frame.loc[i, "lag_mean_lift"] == pytest.approx(expected, nan_ok=True)
 
 
+def test_rivals_are_the_offers_of_the_same_sale_region_and_category() -> None:
+    """Prices over list prices: 0.8 and 0.6 compete, 0.5 is alone of its category, 0.9 alone of its region."""
+    rows = pd.DataFrame({"row_kind": "campaign", "campaign_id": "c", "region_id": ["e", "e", "e", "w"],
+                         "category": ["home", "home", "books", "home"], "offer_price": [8.0, 6.0, 5.0, 9.0],
+                         "list_price": 10.0})  # fmt: skip
+    found = features._rivals(rows)
+    assert found.rivals.tolist() == [1, 1, 0, 0]
+    assert found.log_rivals_price.tolist() == pytest.approx([np.log(0.6), np.log(0.8), 0.0, 0.0])
+    assert found.rival_discount.tolist() == pytest.approx([0.4, 0.2, 0.0, 0.0])
+
+
+def test_a_drift_is_believed_where_it_stands_out_from_the_scatter_of_sales() -> None:
+    rng = np.random.default_rng(0)
+    sales = np.repeat(np.arange(10), 30)
+    luck = np.repeat(rng.normal(0.0, 0.2, (40, 10)), 30, axis=1) + rng.normal(0.0, 0.3, (40, 300))
+    assert np.mean([level.believed_drift(errors, sales) == 0.0 for errors in luck]) > 0.8
+    moved = [level.believed_drift(errors + 0.8, sales) for errors in luck]
+    assert 0.7 < np.mean(moved) < 0.8 and min(moved) > 0.5
+    assert level.believed_drift(np.full(30, 0.5), np.zeros(30)) == 0.0  # one sale alone says nothing
+
+
 def test_posts_are_counted_from_the_first_day_after_the_last_sale_began(shop) -> None:  # type: ignore[no-untyped-def]
     signals = shop.signals.assign(day=pd.to_datetime(shop.signals.signal_date, utc=True))
     for row in shop.features.sample(25, random_state=2).itertuples():

@@ -71,6 +71,9 @@ def folders(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ("书📦好\u200b", "书好"),
         ("哈哈哈哈哈 sooooo 10000", "哈哈哈 sooo 10000"),
         ("显著 看著", "显著 看着"),
+        ("快递从黑龙江到臺灣,网上海鲜不错", "快递从北京到北京,网上海鲜不错"),
+        ("把东西藏起来,东西南北都行", "把东西藏起来,东西南北都行"),
+        ("My uncle in NEW YORK CITY and his in Lagos", "My uncle in London and his in London"),
     ],
 )
 def test_what_is_folded(text: str, read: str) -> None:
