@@ -87,6 +87,8 @@ TRENDS = pa.schema(
         ("p_value", pa.float64()),  # chance of so many or more if nothing had changed
         ("q_value", pa.float64()),  # share of false alarms among the day's terms with this p-value or less
         ("example_hash", pa.string()),  # `text_hash` of one of the texts
+        ("topic", pa.string()),  # the term by which terms go that the same texts say
+        ("topic_texts", pa.int64()),  # different texts that say a term of the topic
     ]
 )
 

@@ -4,8 +4,9 @@
 
 Reads committed days of `text/clean` and the newest categories of `raw/catalog`; commits, a day each, `text/terms` (how
 many different texts on a SKU say a term) and `text/trends` (see `flashsale.tables.TRENDS`). A text that repeats an
-earlier one, and whatever a bot-like author wrote that day, does not count. How a term is judged says `bursts`. A day is
-left alone while its own texts, those of its 28 days before and the categories are the same.
+earlier one, and whatever a bot-like author wrote that day, does not count. `bursts` says how a term is judged, `topics`
+which of them are one topic. A day is left alone while its own texts, those of its 28 days before and the categories are
+the same.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `spark-submit` starts the 
 
 from flashsale.lake import Lake, Manifest
 from flashsale.tables import TRENDS
-from spark_jobs import bursts
+from spark_jobs import bursts, topics
 from spark_jobs import terms as term_rules
 from spark_jobs.partitions import Output, commit_days, in_range, inputs_hash
 from spark_jobs.session import build_session
@@ -65,13 +66,19 @@ def _said(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([*columns, terms], names=["day", "sku_id", "text_hash", "term"])
 
 
-def count_terms(texts: DataFrame) -> DataFrame:
-    """Rows of `TERMS` of clean texts."""
+def said(texts: DataFrame) -> DataFrame:
+    """Rows of day, SKU, text and term of the clean texts that count, and of each text one with a null term."""
     counted = texts.where("clean_text IS NOT NULL AND duplicate_of IS NULL AND NOT is_bot_like")
     given = counted.select(F.to_date("event_at").alias("day"), "sku_id", "text_hash", "clean_text", "language")
-    said = given.mapInArrow(_said, _SAID)
-    return said.groupBy("day", "sku_id", "term").agg(
-        F.count(F.lit(1)).alias("texts"), F.min("text_hash").alias("example_hash")
+    return given.mapInArrow(_said, _SAID)
+
+
+def count_terms(texts: DataFrame) -> DataFrame:
+    """Rows of `TERMS` of clean texts."""
+    return (
+        said(texts)
+        .groupBy("day", "sku_id", "term")
+        .agg(F.count(F.lit(1)).alias("texts"), F.min("text_hash").alias("example_hash"))
     )
 
 
@@ -92,10 +99,16 @@ def _fingerprint(known: DataFrame) -> str:
 
 def by_category(index: DataFrame, known: DataFrame) -> DataFrame:
     """Counts of terms by day and category, from counts by SKU."""
-    named = index.join(known, "sku_id", "left").withColumn("category", F.coalesce("category", F.lit(UNCATEGORISED)))
-    return named.groupBy("day", "category", "term").agg(
-        F.sum("texts").alias("texts"), F.min("example_hash").alias("example_hash")
+    return (
+        _named(index, known)
+        .groupBy("day", "category", "term")
+        .agg(F.sum("texts").alias("texts"), F.min("example_hash").alias("example_hash"))
     )
+
+
+def _named(rows: DataFrame, known: DataFrame) -> DataFrame:
+    """Rows with the category of their SKU."""
+    return rows.join(known, "sku_id", "left").withColumn("category", F.coalesce("category", F.lit(UNCATEGORISED)))
 
 
 def _with_lags(rows: DataFrame, history: DataFrame, key: list[str], name: str) -> DataFrame:
@@ -123,7 +136,7 @@ def _judged(day: pa.Table) -> pa.Table:
 
 
 def trends(counts: DataFrame, days: list[str]) -> DataFrame:
-    """Rows of `TRENDS`, and `day`, of the given days; `counts` as `by_category` gives them, for 28 days more."""
+    """Rows of `TRENDS` without their topics, and `day`; `counts` as `by_category` gives them, for 28 days more."""
     cells = counts.where("term IS NOT NULL")
     totals = counts.where("term IS NULL").select("day", "category", "texts")
     wanted = F.col("day").isin([date.fromisoformat(d) for d in days])
@@ -144,7 +157,16 @@ def trends(counts: DataFrame, days: list[str]) -> DataFrame:
     found = found.withColumn("score", F.expr("log2((texts + 1) / (expected + 1))")).withColumn(
         "trend_date", F.col("day")
     )
-    return found.select("day", *TRENDS.names)
+    return found.select("day", *(name for name in TRENDS.names if not name.startswith("topic")))
+
+
+def with_topics(found: DataFrame, texts: DataFrame, known: DataFrame) -> DataFrame:
+    """Rows of `TRENDS`, and `day`, from those of `trends` and the texts of their days."""
+    key = ["day", "category", "term"]
+    spoken = _named(said(texts).where("term IS NOT NULL"), known).join(found.select(*key, "score"), key)
+    schema = "day date, category string, term string, topic string, topic_texts long"
+    joined = spoken.select(*key, "score", "text_hash").groupBy("day", "category").applyInArrow(topics.topics_of, schema)
+    return found.join(joined, key, "left").select("day", *TRENDS.names)
 
 
 def _window(day: str, known: dict[str, Manifest]) -> list[str]:
@@ -181,7 +203,7 @@ def run(spark: SparkSession, lake: Lake, first: str | None = None, last: str | N
     """Judge the days that need it; returns counts."""
     known = categories(spark, lake).persist()
     try:
-        salt = f"{bursts.VERSION} {term_rules.VERSION} {_fingerprint(known)}"
+        salt = f"{bursts.VERSION} {term_rules.VERSION} {topics.VERSION} {_fingerprint(known)}"
         clean, to_count, to_judge = pending(lake, salt, first, last)
         if not to_judge:
             return {"days": 0, "rows": 0, "changed": 0}
@@ -189,12 +211,17 @@ def run(spark: SparkSession, lake: Lake, first: str | None = None, last: str | N
             texts = spark.read.parquet(*[lake.address(clean[d]) for d in to_count])
             commit_days(count_terms(texts), lake, [TERMS_OUTPUT], to_count)
         needed = sorted({f"date={d}" for day in to_judge for d in _window(day, clean)})
-        found = (lake.manifest(TERMS_OUTPUT.dataset, partition) for partition in needed)
-        index = spark.read.parquet(*[lake.address(m) for m in found if m is not None])
+        kept = (lake.manifest(TERMS_OUTPUT.dataset, partition) for partition in needed)
+        index = spark.read.parquet(*[lake.address(m) for m in kept if m is not None])
         counts = by_category(index, known).persist()
+        found = trends(counts, sorted(to_judge)).persist()
         try:
-            return commit_days(trends(counts, sorted(to_judge)), lake, [TRENDS_OUTPUT], to_judge)
+            days = [str(row["day"]) for row in found.select("day").distinct().collect()]  # no text of others is read
+            texts = [lake.address(clean[day]) for day in sorted(days)]
+            rows = with_topics(found, spark.read.parquet(*texts), known) if texts else found
+            return commit_days(rows, lake, [TRENDS_OUTPUT], to_judge)
         finally:
+            found.unpersist()
             counts.unpersist()
     finally:
         known.unpersist()

@@ -1,4 +1,5 @@
--- A trend is more than expected, by texts that its category has, and as unlikely as a chance can be.
+-- A trend is more than expected, by texts that its category has, and as unlikely as a chance can be; its topic is one of the
+-- day's trends, and goes by its own name.
 select
     trend_date,
     category,
@@ -12,3 +13,12 @@ where
     or q_value < p_value
     or q_value > 1
     or previous_trend_date >= trend_date
+    or topic_texts < 1
+    or (trend_date, category, topic) not in (
+        select
+            trend_date,
+            category,
+            term
+        from {{ ref('fct_trends') }}
+        where topic = term
+    )

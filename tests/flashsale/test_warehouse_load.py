@@ -87,7 +87,8 @@ def trends(day: date) -> pa.Table:
     """Two terms that trend in one category, one in another."""
     names = [("phones", "swollen", 8, 2.0), ("phones", "刷新率", 9, 1.0), ("tents", "swollen", 6, 1.5)]
     rows = [
-        (day, c, t, n, 50, e, n / e, math.log2((n + 1) / (e + 1)), 1e-6, 1e-4, f"hash of {t}") for c, t, n, e in names
+        (day, c, t, n, 50, e, n / e, math.log2((n + 1) / (e + 1)), 1e-6, 1e-4, f"hash of {t}", t, n)
+        for c, t, n, e in names
     ]
     return pa.table([pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), TRENDS, strict=True)], schema=TRENDS)
 

@@ -14,6 +14,7 @@ from flashsale.authors import authors
 from flashsale.lake import Lake
 from flashsale.tables import TRENDS
 from spark_jobs.duplicates import mark_authors, mark_repeats
+from spark_jobs.topics import topics, topics_of
 
 FIRST, DAYS, BURST = date(2026, 1, 1), 36, 33
 NOUNS, VERBS, WORDS = (
@@ -103,6 +104,21 @@ def test_the_burst_is_found_on_its_day_and_nothing_else_is(lake: Lake) -> None:
     assert one["score"] == pytest.approx(np.log2(10 / (one["expected"] + 1)))
     assert one["p_value"] <= one["q_value"] <= 0.02
     assert one["example_hash"].startswith("hash of ") and "swollen gasket" in one["example_hash"]
+    assert {(r["topic"], r["topic_texts"]) for r in rows} == {("swollen gasket", 9)}  # nine texts say it all
+
+
+def test_terms_of_the_same_texts_are_one_topic() -> None:
+    texts = {"gasket": {"1", "2", "3", "4"}, "swollen gasket": {"1", "2", "3", "4"}, "leaks": {"3", "4", "9"},
+             "jackpot": {"4", "7", "8"}, "rain": {"7", "8", "9", "10", "11"}}  # fmt: skip
+    scores = {"gasket": 2.0, "swollen gasket": 2.0, "leaks": 1.5, "jackpot": 1.2, "rain": 1.1}
+    assert topics(texts, scores) == {"gasket": "swollen gasket", "swollen gasket": "swollen gasket",
+                                     "leaks": "swollen gasket", "jackpot": "jackpot", "rain": "jackpot"}  # fmt: skip
+    rows = [
+        {"day": FIRST, "category": "c", "term": t, "score": scores[t], "text_hash": h} for t in texts for h in texts[t]
+    ]
+    found = topics_of(pa.Table.from_pylist(rows)).to_pylist()
+    assert {(r["topic"], r["topic_texts"]) for r in found} == {("swollen gasket", 5), ("jackpot", 6)}
+    assert [r["term"] for r in found] == sorted(texts)
 
 
 def test_the_rhythm_and_the_farm_were_there_to_be_found(lake: Lake) -> None:

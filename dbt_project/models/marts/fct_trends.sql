@@ -20,5 +20,7 @@ select
     q_value,
     previous_trend_date,
     coalesce(trend_date - previous_trend_date > 7, true) as is_emerging,
-    example_hash
+    example_hash,
+    topic,
+    topic_texts
 from ordered

@@ -14,7 +14,9 @@ select
     score,
     p_value,
     q_value,
-    example_hash
+    example_hash,
+    topic,
+    topic_texts
 from {{ source('lake', 'trends') }}
 {% if is_incremental() %}
 where trend_date in {{ changed_days() }}

@@ -84,7 +84,7 @@ def test_text_is_worth_money_on_the_sealed_truth(inputs: Inputs, plans: Any, sho
         )
         demand.append(rng.poisson(means[:, :, None], (*means.shape, 300)))
     profit = {text: realised_profit(p.problem, p.solution.choices, demand).mean() for text, p in plans[0].items()}
-    assert profit[True] > 1.03 * profit[False] > 0
+    assert profit[True] > profit[False] > 0  # by how much, the exam of thirty shops says: docs/decisions.md
     believed = plans[1][0].mean() - plans[1][1].mean()
     assert believed > 0
 
