@@ -1,5 +1,5 @@
--- A trend is more than expected, by texts that its category has, and as unlikely as a chance can be; its topic is one of the
--- day's trends, and goes by its own name.
+-- A trend is more than expected, by texts that its category has, and as unlikely as a chance can be.
+-- Its topic is one of the trends of the day and goes by its own name.
 select
     trend_date,
     category,
