@@ -136,7 +136,7 @@ def _judged(day: pa.Table) -> pa.Table:
 
 
 def trends(counts: DataFrame, days: list[str]) -> DataFrame:
-    """Rows of `TRENDS` without their topics, and `day`; `counts` as `by_category` gives them, for 28 days more."""
+    """What `TRENDS` says of a term but its topic, and `day`; `counts` as `by_category` gives them, for 28 days more."""
     cells = counts.where("term IS NOT NULL")
     totals = counts.where("term IS NULL").select("day", "category", "texts")
     wanted = F.col("day").isin([date.fromisoformat(d) for d in days])
@@ -157,15 +157,15 @@ def trends(counts: DataFrame, days: list[str]) -> DataFrame:
     found = found.withColumn("score", F.expr("log2((texts + 1) / (expected + 1))")).withColumn(
         "trend_date", F.col("day")
     )
-    return found.select("day", *(name for name in TRENDS.names if not name.startswith("topic")))
+    return found
 
 
 def with_topics(found: DataFrame, texts: DataFrame, known: DataFrame) -> DataFrame:
     """Rows of `TRENDS`, and `day`, from those of `trends` and the texts of their days."""
     key = ["day", "category", "term"]
     spoken = _named(said(texts).where("term IS NOT NULL"), known).join(found.select(*key, "score"), key)
-    schema = "day date, category string, term string, topic string, topic_texts long"
-    joined = spoken.select(*key, "score", "text_hash").groupBy("day", "category").applyInArrow(topics.topics_of, schema)
+    grouped = spoken.select(*key, "score", "text_hash").groupBy("day", "category")
+    joined = grouped.applyInArrow(topics.topics_of, topics.TOPICS)
     return found.join(joined, key, "left").select("day", *TRENDS.names)
 
 

@@ -17,15 +17,7 @@ import pyarrow as pa
 VERSION = "1"
 #: Least share of the rarer term's texts that say both.
 TOGETHER = 0.5
-TOPICS = pa.schema(
-    [
-        ("day", pa.date32()),
-        ("category", pa.string()),
-        ("term", pa.string()),
-        ("topic", pa.string()),
-        ("topic_texts", pa.int64()),
-    ]
-)
+TOPICS = "day date, category string, term string, topic string, topic_texts long"
 
 
 def topics(texts: Mapping[str, Set[str]], scores: Mapping[str, float]) -> dict[str, str]:
@@ -60,6 +52,11 @@ def topics_of(rows: pa.Table) -> pa.Table:
     said: dict[str, set[str]] = defaultdict(set)
     for term, name in found.items():
         said[name] |= texts[term]
-    day, category = rows["day"][0].as_py(), rows["category"][0].as_py()
-    made = [(day, category, term, found[term], len(said[found[term]])) for term in sorted(found)]
-    return pa.table([pa.array(c, f.type) for c, f in zip(zip(*made, strict=True), TOPICS, strict=True)], schema=TOPICS)
+    day, category, terms = rows["day"][0], rows["category"][0], sorted(found)
+    return pa.table({
+        "day": pa.repeat(day, len(terms)),
+        "category": pa.repeat(category, len(terms)),
+        "term": terms,
+        "topic": [found[term] for term in terms],
+        "topic_texts": [len(said[found[term]]) for term in terms],
+    })  # fmt: skip

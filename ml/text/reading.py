@@ -26,7 +26,6 @@ import yaml
 from flashsale.errors import InputError
 from flashsale.simplified import readable, simplified
 from ml.text import scorer
-from ml.text.fairness import words_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -80,8 +79,9 @@ def phrases(raw: dict[str, Any], language: str) -> dict[str, str]:
 def places(raw: dict[str, Any], language: str) -> dict[str, str]:
     """The one place that all places of a language are read as, by place; words in which one is hidden by themselves."""
     known = raw["places"][language]
-    found = dict.fromkeys((name.lower() for name in words_of(known["of"])), known["as"])
-    return found | {word: word for word in words_of(known.get("kept", ""))}
+    found = {name.strip().lower(): known["as"] for name in known["of"].split(";")}
+    kept = (word.strip() for word in known["kept"].split(";")) if "kept" in known else ()
+    return found | {word: word for word in kept}
 
 
 @lru_cache(maxsize=1)
