@@ -99,9 +99,10 @@ class Bench:
         seed_everything(seed)
         network = model.build(base)
         history = Trainer(network, config, pad=model.pad_of(base), seed=seed).fit(rows, held)
-        temper(network, held, pad=model.pad_of(base), batch_tokens=4 * config.batch_tokens)
+        _, threshold = temper(network, held, pad=model.pad_of(base), batch_tokens=4 * config.batch_tokens)
+        how = {"reading": config.reading, "intent_threshold": threshold}
         with tempfile.TemporaryDirectory() as scratch:
-            model.save(network, base, Path(scratch), max_tokens=config.serve_max_tokens, reading=config.reading)
+            model.save(network, base, Path(scratch), max_tokens=config.serve_max_tokens, **how)
             found = evaluate.predict(Scorer(Path(scratch)), sets["test"])
         figures = evaluate.metrics(sets["test"], found)
         return {"sentiments": [p.sentiment for p in found], "seconds": history.seconds, "figures": figures}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, float]
 _TOLERANCE = 0.01
-_INTENT_THRESHOLD = 0.5
 MOST_CALIBRATION_ERROR = 0.03
 
 
@@ -32,7 +31,7 @@ def predict(scorer: Scorer, examples: Sequence[Example]) -> list[Predicted]:
     return [
         Predicted(
             SENTIMENTS.index(sentiment),
-            int(intent >= _INTENT_THRESHOLD),
+            int(intent >= scorer.intent_threshold),
             tuple((span["start"], span["end"]) for span in json.loads(spans)),
             float(confidence),
         )

@@ -28,6 +28,7 @@ import torch
 from ml.text.batches import batches, collate
 from ml.text.config import Evenness
 from ml.text.data import Encoded, Example, encode
+from ml.text.reading import plain
 from ml.text.variants import said_by_others
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def even(
         return Apart(0, 0.0, 0.0)
     network.eval()
     kept, groups = _chosen(examples, how.sentences, seed)
-    rows = encode([example for group in groups for example in group], tokenizer, max_tokens)
+    # Copies are cut as they stand: a name that the reading folds speaks for those that it does not know.
+    rows = encode([example for group in groups for example in group], plain(tokenizer), max_tokens)
     parts = [rows[at : at + COPIES] for at in range(0, len(rows), COPIES)]
     parts = [part for part in parts if max(len(row.ids) for row in part) < max_tokens]
     if not parts:

@@ -100,6 +100,7 @@ def register(run: Run, files: Sequence[Path]) -> registry.Version:
                 "rules": rules_digest(),
                 "judged_in": judged.precision,
                 "temperature": f"{history.temperature:.3f}",
+                "intent_threshold": f"{history.threshold:.3f}",
                 "gate_passed": str(verdict["passed"]).lower(),
                 "gate_reasons": "; ".join(verdict["reasons"])[:4900],
                 "training_steps": str(history.steps),
@@ -167,7 +168,8 @@ the model hardly ever says neutral.
 {_evened(history.apart)}
 **Probabilities.** The sentiment head was divided by {history.temperature:.2f}, the temperature that fits the validation
 sentences; `calibration_error` in the table is what is left on the test sentences (15 bins). The bias of intent was
-moved to fit the same sentences; its labels are rules.
+moved to fit the same sentences; its labels are rules. Intent is rare, so a text is called one of intent from a
+probability of {history.threshold:.2f} on, where F1 may be expected to be highest (`intent_threshold` in `labels.json`).
 
 **Served as** {judged.precision} on the machine that judged it; the folder holds the full weights and, where 8-bit
 products are fast, a plan for those (`ml/text/compress.py`). docs/benchmarks.md says what either costs and loses.

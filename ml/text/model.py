@@ -204,8 +204,19 @@ def load(folder: Path) -> TextNetwork:
     return network.eval()
 
 
-def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int, reading: str = "none") -> None:
-    """Write the model folder that `scorer.Scorer` loads, the manifest last; `reading` is what it was trained with."""
+def save(
+    network: TextNetwork,
+    base: Path,
+    folder: Path,
+    *,
+    max_tokens: int,
+    reading: str = "none",
+    intent_threshold: float = scorer.EVEN_ODDS,
+) -> None:
+    """Write the model folder that `scorer.Scorer` loads, the manifest last.
+
+    `reading` is what it was trained with, `intent_threshold` the probability from which on a text is one of intent.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(state, folder / scorer.WEIGHTS, metadata={"format": "pt"})
@@ -214,6 +225,7 @@ def save(network: TextNetwork, base: Path, folder: Path, *, max_tokens: int, rea
     (folder / scorer.CONFIG).write_text(json.dumps(config | shape, indent=1, sort_keys=True), encoding="utf-8")
     shutil.copyfile(base / scorer.TOKENIZER, folder / scorer.TOKENIZER)
     labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens}
+    labels |= {"intent_threshold": round(intent_threshold, 4)}
     as_it_comes, read = scorer.FORMATS
     labels |= {"format": as_it_comes if reading == "none" else read, "reading": reading}
     (folder / scorer.LABELS).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")

@@ -198,8 +198,9 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
             network, run.sets["train"], tokenizer, config.even, max_tokens=most, seed=seed, **sizes
         )
         known = encode(run.sets["valid"][: config.temper_rows], tokenizer, config.max_tokens)
-        run.history.temperature = temper(network, known, **sizes)
-        model.save(network, run.base, run.folder, max_tokens=config.serve_max_tokens, reading=config.reading)
+        run.history.temperature, run.history.threshold = temper(network, known, **sizes)
+        how = {"reading": config.reading, "intent_threshold": run.history.threshold}
+        model.save(network, run.base, run.folder, max_tokens=most, **how)
 
 
 def _watch(run: Run) -> Watch | None:

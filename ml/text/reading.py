@@ -4,8 +4,9 @@ A small model that met hardly any traditional characters, emoji or dialect words
 beside them. The reading folds them: traditional characters become simplified (OpenCC's `t2s`, character by character),
 an emoji that judges becomes a word of the text's language and any other goes, control characters, variation selectors
 and skin tones go, a character is repeated three times at most, the commonest words and set phrases of six dialects
-become standard speech, and all places become the same one (`rules/reading.yaml`). Unicode's NFKC follows, in the
-tokenizer's own normaliser.
+become standard speech, and all places become the same one (`rules/reading.yaml`), as do all given names; words for
+family and persons become one that says no sex (`rules/people.yaml`). Unicode's NFKC follows, in the tokenizer's own
+normaliser.
 
 `table` is all a model needs to read so; it lies in the model folder as `scorer.READING`, and `scorer.Reading` applies
 it wherever the folder is used. A folder without that file reads texts as they come.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 RULES = Path(__file__).parent / "rules" / "reading.yaml"
+PEOPLE = RULES.with_name("people.yaml")
 LANGUAGES = ("zh", "en")
 _QUOTES = {"’": "'", "‘": "'", "ʼ": "'"}
 _GROUPS = 10
@@ -45,7 +47,7 @@ def table() -> dict[str, Any]:
     `characters` maps single characters, `signs` are emoji and unseen characters, `rest` is a pattern of runs of one
     character and of signs; each language has a pair: a pattern of its spoken phrases in lower case, and what is read in
     the stead of a phrase or sign. A run has no such words and is cut to three.
-    Raises InputError that names the entry of `rules/reading.yaml` that cannot be used.
+    Raises InputError that names the entry of a file of rules that cannot be used.
     """
     raw = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     faces = {face: row for row in raw["faces"] for face in row["of"].split()}
@@ -53,35 +55,65 @@ def table() -> dict[str, Any]:
     found: dict[str, Any] = {"characters": turned() | _QUOTES, "signs": "".join(sorted(signs))}
     found["rest"] = rf"{_RUN}|[{_ranges(signs)}]"
     for language in LANGUAGES:
-        spoken = places(raw, language) | phrases(raw, language)
+        spoken = places(raw["places"][language]) | people(language) | phrases(raw, language)
         judging = {face: f" {row[language]} " for face, row in faces.items()}
         found[language] = [_pattern(spoken, language), spoken | signs | judging]
     return found
 
 
 def phrases(raw: dict[str, Any], language: str) -> dict[str, str]:
-    """Standard words by spoken ones as the reading meets them, of all dialects of a language; the first of two counts.
+    """What is read for spoken words as the reading meets them, of all dialects of a language; the first of two counts.
 
-    OpenCC turns some characters of spoken Cantonese too, so both forms of an entry are one. Raises InputError.
+    OpenCC turns some characters of spoken Cantonese too, so both forms of an entry are one. A standard word for a
+    member of a family is read as `people` has it. Raises InputError.
     """
     found: dict[str, str] = {}
-    characters = str.maketrans(turned())
+    characters, (finder, kin) = str.maketrans(turned()), _kin(language)
     for dialect, line in raw[language].items():
-        for entry in line.split(";"):
-            spoken, _, standard = entry.strip().partition("=")
-            if not spoken or not standard:
-                problem = f"the entry {entry.strip()!r} has not two sides"
-                raise InputError(f"file {RULES.name}", problem, "write spoken=standard", field=f"{language}.{dialect}")
-            found.setdefault(spoken.lower().translate(characters), standard)
+        for spoken, standard in _sides(RULES, f"{language}.{dialect}", line):
+            read = standard if spoken == standard else finder.sub(lambda match: kin[match.group()], standard)
+            found.setdefault(spoken.lower().translate(characters), read)
     return found
 
 
-def places(raw: dict[str, Any], language: str) -> dict[str, str]:
+def places(known: dict[str, str]) -> dict[str, str]:
     """The one place that all places of a language are read as, by place; words in which one is hidden by themselves."""
-    known = raw["places"][language]
-    found = {name.strip().lower(): known["as"] for name in known["of"].split(";")}
+    return _as_one(known["of"], known)
+
+
+def people(language: str) -> dict[str, str]:
+    """What is read for given names, and for words that say a sex, by name and word; protected words by themselves."""
+    known = _people()[language]
+    return _as_one(known["names"], known) | _kin(language)[1]
+
+
+def _as_one(names: str, known: dict[str, str]) -> dict[str, str]:
+    found = {name.strip().lower(): known["as"] for name in names.split(";")}
     kept = (word.strip() for word in known["kept"].split(";")) if "kept" in known else ()
     return found | {word: word for word in kept}
+
+
+@lru_cache(maxsize=1)
+def _people() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(PEOPLE.read_text(encoding="utf-8"))
+    return found
+
+
+@lru_cache(maxsize=2)
+def _kin(language: str) -> tuple[re.Pattern[str], dict[str, str]]:
+    """What finds the words of a language that say a sex, and what each is read as."""
+    kin = dict(_sides(PEOPLE, f"{language}.kin", _people()[language]["kin"]))
+    return re.compile(_pattern(kin, language)), kin
+
+
+def _sides(path: Path, field: str, line: str) -> Iterator[tuple[str, str]]:
+    """Both sides of each `written=read`; raises InputError where one is missing."""
+    for entry in line.split(";"):
+        written, _, read = entry.strip().partition("=")
+        if not written or not read:
+            problem = f"the entry {entry.strip()!r} has not two sides"
+            raise InputError(f"file {path.name}", problem, "write spoken=standard", field=field)
+        yield written, read
 
 
 @lru_cache(maxsize=1)
@@ -153,6 +185,11 @@ def tokenizer_of(base: Path, reading: str) -> Tokenizer | scorer.Reading:
 
     plain = Tokenizer.from_file(str(base / scorer.TOKENIZER))
     return plain if reading == "none" else scorer.Reading(plain, table())
+
+
+def plain(tokenizer: Tokenizer | scorer.Reading) -> Tokenizer:
+    """The tokenizer behind a reading."""
+    return tokenizer.tokenizer if isinstance(tokenizer, scorer.Reading) else tokenizer
 
 
 def write(folder: Path) -> Path:

@@ -31,7 +31,7 @@ MANIFEST, INT8, PREFIX, READING = "manifest.json", "int8.safetensors", "prefix",
 FORMATS = (2, 3)  # of a folder: texts read as they come; with a reading, which an older scorer would overlook
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
 Tensors = Mapping[str, torch.Tensor]
-_TOKEN_BUDGET, _DECIMALS = 4096, 4
+EVEN_ODDS, _TOKEN_BUDGET, _DECIMALS = 0.5, 4096, 4
 _HAN, _RUN = re.compile(r"[\u3400-\u9fff]"), re.compile(r"(\D)\1\1\1")
 
 
@@ -296,7 +296,7 @@ class Scorer:
         if labels.get("format") not in FORMATS:
             raise ValueError(f"{folder} was saved in format {labels.get('format', 1)}, not {FORMATS}: train it again")
         self.sentiments: list[str] = labels["sentiment"]
-        self.max_tokens = int(labels["max_tokens"])
+        self.max_tokens, self.intent_threshold = int(labels["max_tokens"]), labels.get("intent_threshold", EVEN_ODDS)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = self._fastest(folder) if precision == "auto" else precision
         self.tokenizer = tokenizer_of(folder)

@@ -34,7 +34,7 @@ from ml.text.data import Encoded
 from ml.text.graphs import GRAIN, Graphs
 from ml.text.network import TextNetwork
 from ml.text.parallel import Parallel
-from ml.text.scorer import fast_bf16
+from ml.text.scorer import EVEN_ODDS, fast_bf16
 
 if TYPE_CHECKING:
     from ml.text.even import Apart
@@ -58,6 +58,7 @@ class History:
     halvings: int = 0
     peak_mib: float = 0.0
     temperature: float = 1.0
+    threshold: float = EVEN_ODDS
     apart: Apart | None = None
 
     @property

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from ml.text import model
-from ml.text.calibrate import best_shift, best_temperature, calibration_error, temper
-from ml.text.data import Encoded
+from ml.text.calibrate import best_shift, best_temperature, best_threshold, calibration_error, temper
+from ml.text.data import Encoded, Example
+from ml.text.evaluate import f1, predict
+from ml.text.scorer import EVEN_ODDS, Scorer
 
 
 def test_the_temperature_undoes_what_scaled_the_logits() -> None:
@@ -36,9 +38,10 @@ def test_tempering_changes_no_answer(tiny_base: Path) -> None:
     network.eval()
     with torch.no_grad():
         before = network(ids, torch.ones_like(ids))[0]
-        temperature = temper(network, rows, pad=0, batch_tokens=64)
+        temperature, threshold = temper(network, rows, pad=0, batch_tokens=64)
         after = network(ids, torch.ones_like(ids))[0]
     assert temperature > 1  # the labels have nothing to do with the texts: it was too sure
+    assert threshold < 0.1  # no row is of intent
     torch.testing.assert_close(after * temperature, before, rtol=1e-4, atol=1e-4)
 
 
@@ -48,3 +51,32 @@ def test_the_shift_undoes_a_weight_on_the_rare_answer() -> None:
     true_logits = dice.normal(-3.0, 1.5, 20_000)
     truth = (dice.random(20_000) < 1 / (1 + np.exp(-true_logits))).astype(int)
     assert best_shift(true_logits + np.log(5.0), truth.tolist()) == pytest.approx(-np.log(5.0), abs=0.1)
+
+
+def test_the_threshold_finds_the_best_f1_without_a_label() -> None:
+    """Against every threshold on drawn labels; one half is far from it where the answer is rare."""
+    dice = np.random.default_rng(6)
+    shares = 1 / (1 + np.exp(-dice.normal(-4.0, 1.8, 40_000)))
+    truth = dice.random(len(shares)) < shares
+
+    def found(threshold: float) -> float:
+        return f1(truth.tolist(), (shares >= threshold).tolist())
+
+    best = max(found(threshold) for threshold in np.linspace(0.05, 0.9, 86))
+    chosen = best_threshold(shares)
+    assert found(chosen) > best - 0.01 and found(0.5) < best - 0.05
+    assert chosen == pytest.approx(best / 2, abs=0.03)
+
+
+def test_a_folder_keeps_its_threshold_and_answers_by_it(tiny_base: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    network = model.build(tiny_base)
+    torch.nn.init.normal_(network.intent.weight, std=3.0)
+    examples = [Example(text, "en", 2, 0, ()) for text in ("the battery is good", "bad phone", "good phone", "the")]
+    for name, threshold in (("half", EVEN_ODDS), ("low", 0.0), ("high", 1.0)):
+        model.save(network, tiny_base, tmp_path / name, max_tokens=32, intent_threshold=threshold)
+        scorer = Scorer(tmp_path / name, precision="fp32")
+        shares = scorer.score([example.text for example in examples])["p_intent"]
+        answers = [found.intent for found in predict(scorer, examples)]
+        assert answers == [int(share >= threshold) for share in shares]
+    assert 0 < sum(shares >= EVEN_ODDS) < len(shares)

@@ -73,7 +73,12 @@ def folders(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ("显著 看著", "显著 看着"),
         ("快递从黑龙江到臺灣,网上海鲜不错", "快递从北京到北京,网上海鲜不错"),
         ("把东西藏起来,东西南北都行", "把东西藏起来,东西南北都行"),
-        ("My uncle in NEW YORK CITY and his in Lagos", "My uncle in London and his in London"),
+        ("My uncle in NEW YORK CITY and his in Lagos", "My relative in London and his in London"),
+        ("王婉清和阿依古麗說好,她媽媽喜歡", "王小王和小王说好,他家人喜欢"),
+        ("小红书上的小龙虾,前台小姐推荐", "小红书上的小龙虾,前台先生推荐"),
+        ("PRIYA says her mum and DeShawn like it", "Chris says his parent and Chris like it"),
+        ("我阿妈钟意", "我家人喜欢"),
+        ("Oh man, will Grace mark the end of May?", "Oh man, will Grace mark the end of May?"),
     ],
 )
 def test_what_is_folded(text: str, read: str) -> None:
@@ -91,6 +96,16 @@ def test_every_entry_reads_as_it_says(language: str) -> None:
     wrong = {spoken: READER.read(around.format(spoken))[0] for spoken in PHRASES[language]}
     wrong = {spoken: got for spoken, got in wrong.items() if got != around.format(PHRASES[language][spoken])}
     assert len(PHRASES[language]) > 1000 and not wrong
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_who_speaks_is_read_as_one(language: str) -> None:
+    """Every name reads alike in a sentence; no word that says a sex is what another is read as."""
+    around, known = ("给{}买的", "小王") if language == "zh" else ("bought for {}, thanks", "Chris")
+    read = {name: READER.read(around.format(name))[0] for name, new in reading.people(language).items() if new == known}
+    assert len(read) > 700 and set(read.values()) == {around.format(known)}
+    _, kin = reading._kin(language)
+    assert len(kin) > 50 and not set(kin) & set(kin.values())
 
 
 def test_english_words_are_read_whole() -> None:
