@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml.text.calibrate import BINS, calibration_error
+from ml.text.calibrate import BINS, calibration_error, error_beyond_chance
 from ml.text.data import SENTIMENTS, Example
 from ml.text.verdict import Check
 
@@ -77,6 +77,7 @@ def metrics(examples: Sequence[Example], found: Sequence[Predicted]) -> Metrics:
         if len(sure) == len(guessed):
             right = [t == p for t, p in zip(*sentiments, strict=True)]
             result[f"calibration_error.{language}"] = calibration_error(sure, right)
+            result[f"calibration_beyond_chance.{language}"] = error_beyond_chance(sure, right)
     for what in sorted({name.split(".")[0] for name in result}):
         result[f"{what}.mean"] = sum(result[f"{what}.{language}"] for language in languages) / len(languages)
     return {name: round(value, 4) for name, value in result.items()}
@@ -98,7 +99,8 @@ def gate(
     And it may lose no more than 0.01 to the champion in any language. Languages in which a peer is ahead are named
     whatever the outcome: the reviewer decides.
 
-    Its calibration error, where it was measured, may be at most `calibration_limit` in each language, and none of
+    Its calibration error beyond chance, where it was measured, may be at most `calibration_limit` in each language (the
+    plain error stands beside it: of a few hundred sentences it is mostly chance, whatever the model), and none of
     `checks` (attacks, fairness, labels; see `ml.text.robustness` and `ml.text.poison`) may fail. The answer is
     `{"passed", "reasons", "failed"}`, the last the names of what failed.
     """
@@ -126,12 +128,13 @@ def gate(
 
 
 def _calibration(candidate: Metrics, languages: Iterable[str], limit: float) -> list[Check]:
-    found = {language: candidate.get(f"calibration_error.{language}") for language in languages}
-    return [
-        Check(f"{language}: calibration error", error <= limit, error, limit, note=f"{BINS} bins")
-        for language, error in found.items()
-        if error is not None
-    ]
+    checks = []
+    for language in languages:
+        error = candidate.get(f"calibration_beyond_chance.{language}")
+        if error is not None:
+            note = f"{BINS} bins; {candidate[f'calibration_error.{language}']:.4f} with what chance makes of it"
+            checks.append(Check(f"{language}: calibration error", error <= limit, error, limit, note=note))
+    return checks
 
 
 def table(columns: Mapping[str, Metrics]) -> str:

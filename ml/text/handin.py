@@ -167,9 +167,10 @@ the model hardly ever says neutral.
 {judged.section()}
 {_evened(history.apart)}
 **Probabilities.** The sentiment head was divided by {history.temperature:.2f}, the temperature that fits the validation
-sentences; `calibration_error` in the table is what is left on the test sentences (15 bins). The bias of intent was
-moved to fit the same sentences; its labels are rules. Intent is rare, so a text is called one of intent from a
-probability of {history.threshold:.2f} on, where F1 may be expected to be highest (`intent_threshold` in `labels.json`).
+sentences; `calibration_error` in the table is what is left on the test sentences (15 bins), `calibration_beyond_chance`
+what of it, as a root mean square, is not the chance of so few sentences. The bias of intent was moved to fit the same
+sentences; its labels are rules. Intent is rare, so a text is called one of intent from a probability of
+{history.threshold:.2f} on, where F1 may be expected to be highest (`intent_threshold` in `labels.json`).
 
 **Served as** {judged.precision} on the machine that judged it; the folder holds the full weights and, where 8-bit
 products are fast, a plan for those (`ml/text/compress.py`). docs/benchmarks.md says what either costs and loses.

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from ml.text import model
-from ml.text.calibrate import best_shift, best_temperature, best_threshold, calibration_error, temper
+from ml.text.calibrate import (
+    best_shift,
+    best_temperature,
+    best_threshold,
+    calibration_error,
+    error_beyond_chance,
+    temper,
+)
 from ml.text.data import Encoded, Example
 from ml.text.evaluate import f1, predict
 from ml.text.scorer import EVEN_ODDS, Scorer
@@ -27,6 +34,22 @@ def test_the_error_is_the_distance_of_confidence_and_accuracy() -> None:
     assert calibration_error([0.9] * 100, [True] * 90 + [False] * 10) == pytest.approx(0.0)
     assert calibration_error([0.9] * 100, [True] * 60 + [False] * 40) == pytest.approx(0.3)
     assert calibration_error([1.0, 0.5], [True, False]) == pytest.approx(0.25)
+
+
+def test_what_chance_makes_of_an_error_is_taken_out() -> None:
+    """Means over draws of 767 rows: true probabilities show no error, probabilities that are 0.08 too high show it."""
+    dice = np.random.default_rng(2)
+    plain, beyond = {}, {}
+    for too_high in (0.0, 0.08):
+        drawn = []
+        for _ in range(60):
+            share = dice.uniform(0.4, 0.98, 767)
+            hit = dice.random(767) < share - too_high
+            drawn.append((calibration_error(share.tolist(), hit.tolist()), error_beyond_chance(share.tolist(), hit)))
+        plain[too_high], beyond[too_high] = np.mean([a for a, _ in drawn]), np.mean([b**2 for _, b in drawn]) ** 0.5
+    assert plain[0.0] > 0.035 and beyond[0.0] < 0.025
+    assert beyond[0.08] == pytest.approx(0.08, abs=0.01)
+    assert error_beyond_chance([0.9, 0.1], [True, False]) == 0.0, "bins of one row say nothing"
 
 
 def test_tempering_changes_no_answer(tiny_base: Path) -> None:
