@@ -4,7 +4,8 @@ Ranges are measured on training sentences. A channel whose inputs are large is d
 are multiplied: s_j = max|x_j|^0.5 / max|w_j|^0.5 (SmoothQuant, Xiao et al. 2023). The inner product's input comes out
 of GELU as bytes already, so it has one step for all channels and a zero point just above GELU's least value; the few
 channels whose values are far larger than the rest would make that step coarse, so floats compute them beside it
-(LLM.int8, Dettmers et al. 2022).
+(LLM.int8, Dettmers et al. 2022). Of what is left the very largest values are cut off, since a finer step for all others
+is worth more (Banner et al. 2019 on clipping).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ml.text import scorer
 
 SENTENCES = 512
 _GELU_LEAST = 0.17
+CLIP = 0.6  # of the largest inner value: seven bits then change the class of 2 % of English sentences instead of 3 %
 BESIDE = 16  # inner channels of a layer that floats compute: the ones with the largest values
 
 
@@ -69,7 +71,7 @@ def quantize_inner(weights: scorer.Tensors, up: str, down: str, largest: torch.T
     """The plan of an inner product, and under `beside.*` the weights of the channels that floats compute instead."""
     order = largest.argsort(descending=True)
     kept, rest = order[:BESIDE].sort().values, order[BESIDE:]
-    step = (max(float(largest[rest].max()), 1.0) + _GELU_LEAST) / 255
+    step = CLIP * (max(float(largest[rest].max()), 1.0) + _GELU_LEAST) / 255
     (first, first_bias), (weight, bias) = scorer.fused(weights, up), scorer.fused(weights, down)
     bare = weight.index_fill(1, kept, 0.0)
     parts = quantize(bare, bias, largest, step=step)
