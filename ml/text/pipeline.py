@@ -199,8 +199,10 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
         )
         known = encode(run.sets["valid"][: config.temper_rows], tokenizer, config.max_tokens)
         run.history.temperature, run.history.threshold = temper(network, known, **sizes)
-        how = {"reading": config.reading, "intent_threshold": run.history.threshold}
-        model.save(network, run.base, run.folder, max_tokens=most, **how)
+        model.save(
+            network, run.base, run.folder, max_tokens=most, reading=config.reading,
+            intent_threshold=run.history.threshold,
+        )  # fmt: skip
 
 
 def _watch(run: Run) -> Watch | None:

@@ -19,6 +19,7 @@ from ml.text import pipeline
 from ml.text.config import TrainConfig, load_config
 from ml.text.data import load_examples
 from ml.text.poison import LEDGER_FILE
+from ml.text.scorer import EVEN_ODDS
 
 
 def tiny() -> TrainConfig:
@@ -75,6 +76,8 @@ def test_a_student_of_a_registered_model_is_a_candidate_too(lab: Path, tmp_path:
     assert json.loads((tmp_path / "small" / "config.json").read_text())["num_hidden_layers"] == 1
     card = tracking.client().get_model_version("flashsale-text-candidate", found["version"]).description
     assert "taught by" in card and "layers [1]" in card
+    threshold = json.loads((tmp_path / "small" / "labels.json").read_text())["intent_threshold"]
+    assert threshold != EVEN_ODDS and f"from a probability of\n{threshold:.2f} on" in card
 
 
 def test_a_failed_training_is_marked_and_registers_nothing(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
