@@ -77,7 +77,7 @@ def test_a_student_of_a_registered_model_is_a_candidate_too(lab: Path, tmp_path:
     card = tracking.client().get_model_version("flashsale-text-candidate", found["version"]).description
     assert "taught by" in card and "layers [1]" in card
     threshold = json.loads((tmp_path / "small" / "labels.json").read_text())["intent_threshold"]
-    logged = tracking.client().get_run(found["run_id"]).data.params["intent_threshold"]
+    logged = tracking.client().get_run(found["run_id"]).data.tags["intent_threshold"]
     assert threshold != EVEN_ODDS and float(logged) == pytest.approx(threshold, abs=0.001)
 
 
