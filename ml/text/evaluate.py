@@ -99,8 +99,8 @@ def gate(
     And it may lose no more than 0.01 to the champion in any language. Languages in which a peer is ahead are named
     whatever the outcome: the reviewer decides.
 
-    Its calibration error beyond chance, where it was measured, may be at most `calibration_limit` in each language (the
-    plain error stands beside it: of a few hundred sentences it is mostly chance, whatever the model), and none of
+    Its calibration error, where it was measured, may be at most `calibration_limit` in each language (what of it is not
+    chance is told beside it: of a few hundred sentences much of it is, whatever the model), and none of
     `checks` (attacks, fairness, labels; see `ml.text.robustness` and `ml.text.poison`) may fail. The answer is
     `{"passed", "reasons", "failed"}`, the last the names of what failed.
     """
@@ -130,9 +130,9 @@ def gate(
 def _calibration(candidate: Metrics, languages: Iterable[str], limit: float) -> list[Check]:
     checks = []
     for language in languages:
-        error = candidate.get(f"calibration_beyond_chance.{language}")
+        error, beyond = (candidate.get(f"calibration_{what}.{language}") for what in ("error", "beyond_chance"))
         if error is not None:
-            note = f"{BINS} bins; {candidate[f'calibration_error.{language}']:.4f} with what chance makes of it"
+            note = f"{BINS} bins" if beyond is None else f"{BINS} bins; {beyond:.4f} beyond chance"
             checks.append(Check(f"{language}: calibration error", error <= limit, error, limit, note=note))
     return checks
 
