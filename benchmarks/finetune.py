@@ -192,12 +192,7 @@ def plain(network: Any, task: Task) -> Any:
             inner = self.inner
             states = inner.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
             shares = mask.unsqueeze(-1).to(states.dtype)
-            pooled = inner.dropout(
-                ((states * shares).sum(1) / shares.sum(1) - inner.sentence_centre) / inner.sentence_scale
-            )
-            pieces = inner.dropout((states - inner.piece_centre) / inner.piece_scale)
-            cues = inner.intent(pieces).squeeze(-1).masked_fill(mask == 0, -torch.inf)
-            outputs = inner.sentiment(pooled), torch.logsumexp(cues, 1), inner.tags(pieces)
+            outputs = inner.answer(states, (states * shares).sum(1) / shares.sum(1), mask)
             given = {"tags": tags, "sentiment": sentiment, "intent": intent}
             parts = model.losses(
                 outputs, given, model.totals([given], classes), class_weights=classes, intent_weight=wanted

@@ -100,9 +100,11 @@ class Bench:
         network = model.build(base)
         history = Trainer(network, config, pad=model.pad_of(base), seed=seed).fit(rows, held)
         _, threshold = temper(network, held, pad=model.pad_of(base), batch_tokens=4 * config.batch_tokens)
-        how = {"reading": config.reading, "intent_threshold": threshold}
         with tempfile.TemporaryDirectory() as scratch:
-            model.save(network, base, Path(scratch), max_tokens=config.serve_max_tokens, **how)
+            model.save(
+                network, base, Path(scratch), max_tokens=config.serve_max_tokens, reading=config.reading,
+                intent_threshold=threshold,
+            )  # fmt: skip
             found = evaluate.predict(Scorer(Path(scratch)), sets["test"])
         figures = evaluate.metrics(sets["test"], found)
         return {"sentiments": [p.sentiment for p in found], "seconds": history.seconds, "figures": figures}

@@ -225,9 +225,9 @@ def save(
     (folder / scorer.CONFIG).write_text(json.dumps(config | shape, indent=1, sort_keys=True), encoding="utf-8")
     shutil.copyfile(base / scorer.TOKENIZER, folder / scorer.TOKENIZER)
     labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens}
-    labels |= {"intent_threshold": round(intent_threshold, 4)}
     as_it_comes, read = scorer.FORMATS
     labels |= {"format": as_it_comes if reading == "none" else read, "reading": reading}
+    labels["intent_threshold"] = round(intent_threshold, 4)
     (folder / scorer.LABELS).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
     names = [scorer.WEIGHTS, scorer.CONFIG, scorer.TOKENIZER, scorer.LABELS]
     if reading != "none":

@@ -43,7 +43,12 @@ class TextNetwork(nn.Module):
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits for ids and mask of shape (batch, pieces): (batch, 3), (batch,), (batch, pieces, 2)."""
-        states, pooled = self.represent(ids, mask)
+        return self.answer(*self.represent(ids, mask), mask)
+
+    def answer(
+        self, states: torch.Tensor, pooled: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The heads' logits, as `forward` gives them, of states (batch, pieces, hidden) and their mean over pieces."""
         pooled = self.dropout((pooled - self.sentence_centre) / self.sentence_scale)
         states = self.dropout((states - self.piece_centre) / self.piece_scale)
         cues = self.intent(states).squeeze(-1).masked_fill(mask == 0, -torch.inf)

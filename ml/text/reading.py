@@ -183,8 +183,8 @@ def tokenizer_of(base: Path, reading: str) -> Tokenizer | scorer.Reading:
     """The tokenizer of a base model's folder behind a reading (`canonical`), or as it is (`none`)."""
     from tokenizers import Tokenizer
 
-    plain = Tokenizer.from_file(str(base / scorer.TOKENIZER))
-    return plain if reading == "none" else scorer.Reading(plain, table())
+    tokenizer = Tokenizer.from_file(str(base / scorer.TOKENIZER))
+    return tokenizer if reading == "none" else scorer.Reading(tokenizer, table())
 
 
 def plain(tokenizer: Tokenizer | scorer.Reading) -> Tokenizer:
