@@ -72,7 +72,10 @@ select d.sales_date, c.sku_id, r.region_id, coalesce(s.units, 0)::bigint as unit
           and d.sales_date >= o.starts_at::date and d.sales_date < o.ends_at) as in_campaign
 from d cross join catalog c cross join regions r
 left join s on s.sales_date = d.sales_date and s.sku_id = c.sku_id and s.region_id = r.region_id
-where d.sales_date >= c.launched_at::date order by 2, 3, 1
+where d.sales_date >= c.launched_at::date
+  and d.sales_date >= (select min(f.ordered_at)::date from lines f
+                       where f.sku_id = c.sku_id and f.region_id = r.region_id)
+order by 2, 3, 1
 """
 SIGNALS = """
 select day as signal_date, sku_id, sum(voice) as text_count,
@@ -96,16 +99,21 @@ with plan as (
   from offers
   union all select 'request', request_id, sku_id, region_id, starts_at, ends_at, cutoff_at, null, null, null from asked
 ),
+rates as (
+  select p.sku_id, cutoff_at, d.region_id,
+    avg(units) filter (where not in_campaign and sales_date >= cutoff_at::date - 28) as month,
+    avg(units) filter (where not in_campaign and sales_date >= cutoff_at::date - 7) as week,
+    avg(units) filter (where not in_campaign) as half_year
+  from (select distinct sku_id, cutoff_at from plan) p join daily d on d.sku_id = p.sku_id
+    and sales_date >= cutoff_at::date - 182 and sales_date < cutoff_at::date
+  group by all),
 base as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id,
-    coalesce(avg(units) filter (where not in_campaign and d.region_id = p.region_id), 0) as base_units_28d,
-    coalesce(avg(units) filter (where not in_campaign and d.region_id = p.region_id
-      and sales_date >= cutoff_at::date - 7), 0) as base_units_7d,
-    coalesce(sum(units) filter (where not in_campaign)
-      / nullif(count(distinct sales_date) filter (where not in_campaign), 0), 0) as base_units_28d_all
-  from plan p join daily d on d.sku_id = p.sku_id
-    and sales_date >= cutoff_at::date - 28 and sales_date < cutoff_at::date
-  group by all),
+    coalesce(any_value(month) filter (where r.region_id = p.region_id), 0) as base_units_28d,
+    coalesce(any_value(week) filter (where r.region_id = p.region_id), 0) as base_units_7d,
+    coalesce(any_value(half_year) filter (where r.region_id = p.region_id), 0) as base_units_182d,
+    coalesce(sum(month::decimal(18, 9)), 0)::double as base_units_28d_all
+  from plan p join rates r using (sku_id, cutoff_at) group by all),
 seen as (
   select row_kind, p.campaign_id, p.sku_id, p.region_id,
     count(*) filter (where action = 'view' and event_at >= cutoff_at - interval 7 day) as views_7d,

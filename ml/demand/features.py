@@ -16,6 +16,7 @@ from ml.demand.instruments import Moves, lot_moves
 Floats = npt.NDArray[np.float64]
 
 CELL = ["campaign_id", "sku_id", "region_id"]
+OFFER = ["row_kind", "campaign_id", "sku_id"]  # a SKU in one planning, over its regions
 TEXT = [
     "text_log_count", "text_burst", "text_sentiment", "text_sentiment_change", "text_negative", "text_log_intent",
     "text_intent_share", "post_days", "post_log_count", "post_sentiment", "post_log_intent", "post_intent_share",
@@ -42,16 +43,34 @@ def feature_names(with_text: bool) -> list[str]:
 def base_units(rows: pd.DataFrame) -> Floats:
     """Baseline units that the sale's hours would have sold without it, shape (rows,), never zero.
 
-    A cell without its own history takes its share of the SKU's, else the median of its category in these rows.
+    A SKU's level over its regions is that of the last 28 days, its split over them that of 182 (`regional_units`). A
+    cell without its own history takes its share of the SKU's, else the median of its category in these rows.
     """
-    own = rows["base_units_28d"].to_numpy(dtype=np.float64)
-    regions = rows.groupby(["row_kind", "campaign_id", "sku_id"])["region_id"].transform("count").to_numpy()
+    own = regional_units(rows)
+    regions = rows.groupby(OFFER)["region_id"].transform("count").to_numpy()
     spread = rows["base_units_28d_all"].to_numpy(dtype=np.float64) / np.maximum(regions, 1)
     daily = np.where(own > 0, own, spread)
     known = pd.Series(np.where(daily > 0, daily, np.nan), index=rows.index)
     usual = known.groupby(rows["category"]).transform("median").fillna(known.median()).fillna(1.0)
     daily = np.where(daily > 0, daily, usual)
     return np.asarray(np.maximum(daily, FLOOR_UNITS) * rows["duration_hours"].to_numpy(np.float64) / 24.0)
+
+
+def regional_units(rows: pd.DataFrame) -> Floats:
+    """Baseline units a day of each cell, shape (rows,); 0 where the SKU sold nothing.
+
+    What a cell sells in four weeks is a small count, and its scatter is what a region would get too much or too little
+    of. A SKU's split over regions moves slowly, so that it is taken from a longer time, as top-down forecasts do (Gross
+    and Sohl 1990). Rows without `base_units_182d`, of tables older than that column, keep their own four weeks.
+    """
+    month = _num(rows, "base_units_28d")
+    if "base_units_182d" not in rows:
+        return month
+    long = pd.Series(np.nan_to_num(_num(rows, "base_units_182d")), index=rows.index)
+    offer = [rows[name] for name in OFFER]
+    level = pd.Series(np.nan_to_num(month), index=rows.index).groupby(offer).transform("sum")
+    whole = long.groupby(offer).transform("sum")
+    return np.asarray((level * long / whole.where(whole > 0)).fillna(0.0), dtype=np.float64)
 
 
 def usual_looks(rows: pd.DataFrame) -> Floats:

@@ -39,7 +39,15 @@ FEATURES: list[Expectation] = [
     _between("negative_share_7d", 0, 1),
     *[
         _between(c, 0)
-        for c in ("base_units_28d", "views_7d", "text_count_7d", "intent_sum_7d", "post_count", "past_sale_count")
+        for c in (
+            "base_units_28d",
+            "base_units_182d",
+            "views_7d",
+            "text_count_7d",
+            "intent_sum_7d",
+            "post_count",
+            "past_sale_count",
+        )
     ],
 ]
 

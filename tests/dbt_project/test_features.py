@@ -202,6 +202,42 @@ def oracle(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float
         "intent_sum_7d": sum(w * v / 2 for w, v in values),
         "sentiment_7d": sum(w * (2 * v - 1) for w, v in values) / sum(w for w, _ in values) if values else 0.0,
         "past_sale_count": len(ended),
+        **usual_units(streams, row),
+    }
+
+
+def usual_units(streams: dict[str, pa.Table], row: dict[str, Any]) -> dict[str, float]:
+    """Mean units a day outside of campaigns by window, from a cell's first order on."""
+    orders: dict[str, list[dict[str, Any]]] = {}
+    for record in streams["orders"].to_pylist():
+        if record["sku_id"] == row["sku_id"]:
+            orders.setdefault(record["order_id"], []).append(record)
+    sold: Counter[tuple[str, Any]] = Counter()
+    first: dict[str, Any] = {}
+    for records in orders.values():
+        day, region = min(r["event_at"] for r in records).date(), records[0]["region_id"]
+        first[region] = min(day, first.get(region, day))
+        if all(r["status"] != "cancelled" for r in records):
+            sold[region, day] += records[0]["quantity"]
+    busy = {
+        (c["region_id"], c["starts_at"].date() + timedelta(days=n))
+        for c in streams["campaigns"].to_pylist()
+        if c["sku_id"] == row["sku_id"]
+        for n in range((c["ends_at"] - timedelta(microseconds=1) - c["starts_at"]).days + 2)
+        if datetime.combine(c["starts_at"].date() + timedelta(days=n), datetime.min.time(), UTC) < c["ends_at"]
+    }
+
+    def mean(region: str, length: int) -> float:
+        days = [(row["cutoff_at"] - timedelta(days=n)).date() for n in range(1, length + 1)]
+        usual = [d for d in days if region in first and d >= first[region] and (region, d) not in busy]
+        return sum(sold[region, d] for d in usual) / len(usual) if usual else 0.0
+
+    here = row["region_id"]
+    return {
+        "base_units_28d": mean(here, 28),
+        "base_units_7d": mean(here, 7),
+        "base_units_182d": mean(here, 182),
+        "base_units_28d_all": sum(mean(region, 28) for region in first),
     }
 
 

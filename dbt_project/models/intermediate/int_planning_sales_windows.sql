@@ -9,32 +9,57 @@ with plannings as (
     from {{ ref('int_plannings') }}
 ),
 
-base as (
+moments as (
+    select distinct
+        sku_id,
+        cutoff_at
+    from plannings
+),
+
+rates as (
     select
-        plannings.row_kind,
-        plannings.campaign_id,
-        plannings.sku_id,
-        plannings.region_id,
-        avg(case when days.region_id = plannings.region_id and not days.in_campaign then days.units end)
-            as base_units_28d,
+        moments.sku_id,
+        moments.cutoff_at,
+        days.region_id,
         avg(
             case
                 when
-                    days.region_id = plannings.region_id
-                    and not days.in_campaign
-                    and {{ within_days_before(day_start('days.sales_date'), 'plannings.cutoff_at', 7) }}
+                    not days.in_campaign
+                    and {{ within_days_before(day_start('days.sales_date'), 'moments.cutoff_at', 28) }}
+                    then days.units
+            end
+        ) as base_units_28d,
+        avg(
+            case
+                when
+                    not days.in_campaign
+                    and {{ within_days_before(day_start('days.sales_date'), 'moments.cutoff_at', 7) }}
                     then days.units
             end
         ) as base_units_7d,
-        sum(case when not days.in_campaign then days.units end)
-        / nullif(count(distinct case when not days.in_campaign then days.sales_date end), 0) as base_units_28d_all,
-        sum(case when days.region_id = plannings.region_id then days.views end) as views_28d
-    from plannings
+        avg(case when not days.in_campaign then days.units end) as base_units_182d,
+        sum(
+            case
+                when {{ within_days_before(day_start('days.sales_date'), 'moments.cutoff_at', 28) }} then days.views
+            end
+        ) as views_28d
+    from moments
     inner join {{ ref('fct_daily_sales') }} as days
         on
-            plannings.sku_id = days.sku_id
-            and {{ within_days_before(day_start('days.sales_date'), 'plannings.cutoff_at', 28) }}
-    group by plannings.row_kind, plannings.campaign_id, plannings.sku_id, plannings.region_id
+            moments.sku_id = days.sku_id
+            and {{ within_days_before(day_start('days.sales_date'), 'moments.cutoff_at', 182) }}
+    group by moments.sku_id, moments.cutoff_at, days.region_id
+),
+
+-- A region's mean is of its own days without a campaign: regions need not be in the same sales. Decimals, since a sum
+-- of floats depends on the order in which an engine meets the rows.
+totals as (
+    select
+        sku_id,
+        cutoff_at,
+        sum(cast(base_units_28d as decimal(18, 9))) as base_units_28d_all
+    from rates
+    group by sku_id, cutoff_at
 ),
 
 actions as (
@@ -76,22 +101,26 @@ select
     plannings.campaign_id,
     plannings.sku_id,
     plannings.region_id,
-    base.base_units_28d,
-    base.base_units_7d,
-    base.base_units_28d_all,
-    base.views_28d,
+    rates.base_units_28d,
+    rates.base_units_7d,
+    rates.base_units_182d,
+    totals.base_units_28d_all,
+    rates.views_28d,
     actions.views_7d,
     actions.carts_7d,
     actions.favourites_7d,
     actions.notify_me_7d,
     prices.lowest_price_30d
 from plannings
-left join base
+left join rates
     on
-        plannings.row_kind = base.row_kind
-        and plannings.campaign_id = base.campaign_id
-        and plannings.sku_id = base.sku_id
-        and plannings.region_id = base.region_id
+        plannings.sku_id = rates.sku_id
+        and plannings.cutoff_at = rates.cutoff_at
+        and plannings.region_id = rates.region_id
+left join totals
+    on
+        plannings.sku_id = totals.sku_id
+        and plannings.cutoff_at = totals.cutoff_at
 left join actions
     on
         plannings.row_kind = actions.row_kind

@@ -50,6 +50,7 @@ select
     cast({{ hours_between('plannings.starts_at', 'products.launched_at') }} / 24.0 as float8) as age_days,
     cast(coalesce(sales.base_units_28d, 0) as float8) as base_units_28d,
     cast(coalesce(sales.base_units_7d, 0) as float8) as base_units_7d,
+    cast(coalesce(sales.base_units_182d, 0) as float8) as base_units_182d,
     cast(coalesce(sales.base_units_28d_all, 0) as float8) as base_units_28d_all,
     cast(coalesce(sales.views_7d, 0) as bigint) as views_7d,
     cast(coalesce(sales.views_28d, 0) as bigint) as views_28d,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr
 
 from flashsale.errors import InputError
 from flashsale.request import load_request
@@ -177,6 +178,16 @@ def test_scenarios_have_the_asked_quantiles_and_correlation() -> None:
     units = scenarios(demand, z)[0][0, 0]
     assert np.quantile(units, [0.1, 0.5, 0.9]) == pytest.approx([20, 40, 100], rel=0.05)
     assert np.array_equal(scenarios(demand, shocks(2, 2, 50, {}, 1))[0], scenarios(demand, shocks(2, 2, 50, {}, 1))[0])
+
+
+def test_few_scenarios_hold_every_part_of_each_shocks_distribution() -> None:
+    z = shocks(6, 4, 300, {"sku": 0.5}, seed=3).reshape(24, 300)
+    independent = 1 / np.sqrt(300)  # standard error of the mean of independent shocks
+    assert np.abs(z.mean(axis=1)).max() < independent / 5
+    alone = np.sort(shocks(6, 4, 300, {}, seed=3).reshape(24, 300), axis=1)  # one shock a cell and nothing shared
+    assert np.array_equal(np.floor(ndtr(alone) * 300), np.tile(np.arange(300.0), (24, 1)))
+    apart = np.corrcoef(shocks(6, 4, 300, {}, seed=3).reshape(24, 300))[np.triu_indices(24, 1)]
+    assert np.abs(apart).max() < 5 * independent
 
 
 def test_a_plans_demand_has_its_rivals_at_the_plans_prices(inputs: Inputs, plans: Any) -> None:

@@ -47,6 +47,33 @@ def test_lags_use_sales_that_ended_before_the_cutoff_only(rows: pd.DataFrame) ->
         assert data.frame.loc[i, "lag_mean_lift"] == pytest.approx(expected, nan_ok=True)
 
 
+def test_a_skus_level_is_of_a_month_and_its_split_over_regions_of_half_a_year() -> None:
+    rows = pd.DataFrame({"row_kind": "request", "campaign_id": "c", "sku_id": ["a", "a", "b", "b"],
+                         "region_id": ["e", "w", "w", "e"], "base_units_28d": [6.0, 2.0, 0.0, 4.0],
+                         "base_units_182d": [3.0, 3.0, 1.0, 3.0]})  # fmt: skip
+    assert features.regional_units(rows).tolist() == [4.0, 4.0, 1.0, 3.0]
+    older = rows.drop(columns="base_units_182d")
+    assert features.regional_units(older).tolist() == [6.0, 2.0, 0.0, 4.0]
+    fresh = rows.assign(base_units_182d=[0.0, 0.0, 1.0, 3.0], base_units_28d=[0.0, 0.0, 0.0, 4.0])
+    assert features.regional_units(fresh).tolist() == [0.0, 0.0, 1.0, 3.0]
+
+
+def test_half_a_year_tells_a_skus_regions_better_than_a_month_does(rows: pd.DataFrame) -> None:
+    """How the units of later sales split over the regions, as the two had it: mean squared log error by cell."""
+    offer = [rows[c] for c in features.OFFER]
+
+    def log_share(units: np.ndarray) -> pd.Series:
+        own = pd.Series(units + 0.1, index=rows.index)
+        return np.log(own / own.groupby(offer).transform("sum"))
+
+    large = pd.Series(_target(rows), index=rows.index).groupby(offer).transform("min") >= 10
+    large &= rows.starts_at > rows.starts_at.median()  # earlier sales had hardly more than a month before them
+    truth = log_share(_target(rows))
+    month, both = log_share(rows.base_units_28d.to_numpy()), log_share(features.regional_units(rows))
+    assert large.sum() > 100
+    assert ((both - truth) ** 2)[large].mean() < 0.9 * ((month - truth) ** 2)[large].mean()
+
+
 def test_rivals_are_the_offers_of_the_same_sale_region_and_category() -> None:
     """Prices over list prices: 0.8 and 0.6 compete, 0.5 is alone of its category, 0.9 alone of its region."""
     rows = pd.DataFrame({"row_kind": "campaign", "campaign_id": "c", "region_id": ["e", "e", "e", "w"],
