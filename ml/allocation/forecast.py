@@ -99,17 +99,17 @@ def shocks(skus: int, regions: int, scenarios: int, correlation: dict[str, float
     sale, sku = float(correlation.get("sale", 0.0)), float(correlation.get("sku", 0.0))
     cell = max(1.0 - sale - sku, 0.0)
     drawn = (
-        np.sqrt(sale) * _stratified(rng, 1, scenarios).reshape(1, 1, scenarios)
-        + np.sqrt(sku) * _stratified(rng, skus, scenarios).reshape(skus, 1, scenarios)
-        + np.sqrt(cell) * _stratified(rng, skus * regions, scenarios).reshape(skus, regions, scenarios)
+        np.sqrt(sale) * _stratified(rng, (1, 1, scenarios))
+        + np.sqrt(sku) * _stratified(rng, (skus, 1, scenarios))
+        + np.sqrt(cell) * _stratified(rng, (skus, regions, scenarios))
     )
     return np.asarray(np.clip(drawn, -WIDEST, WIDEST), dtype=np.float64)
 
 
-def _stratified(rng: np.random.Generator, count: int, scenarios: int) -> Floats:
-    """Independent standard normal variables, each with one value from every stratum; shape (count, scenarios)."""
-    strata = rng.permuted(np.tile(np.arange(scenarios, dtype=np.float64), (count, 1)), axis=1)
-    return np.asarray(ndtri((strata + rng.uniform(1e-9, 1.0, strata.shape)) / scenarios), dtype=np.float64)
+def _stratified(rng: np.random.Generator, shape: tuple[int, int, int]) -> Floats:
+    """Independent standard normal variables of a shape, each with one value from every stratum along the last axis."""
+    strata = rng.permuted(np.broadcast_to(np.arange(shape[-1], dtype=np.float64), shape), axis=-1)
+    return np.asarray(ndtri((strata + rng.uniform(1e-9, 1.0, shape)) / shape[-1]), dtype=np.float64)
 
 
 def scenarios(demand: list[ActionDemand], z: Floats) -> list[Ints]:

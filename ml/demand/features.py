@@ -16,7 +16,7 @@ from ml.demand.instruments import Moves, lot_moves
 Floats = npt.NDArray[np.float64]
 
 CELL = ["campaign_id", "sku_id", "region_id"]
-OFFER = ["row_kind", "campaign_id", "sku_id"]  # a SKU in one planning, over its regions
+PLANNED_SKU = ["row_kind", "campaign_id", "sku_id"]  # a SKU in one planning, over its regions
 TEXT = [
     "text_log_count", "text_burst", "text_sentiment", "text_sentiment_change", "text_negative", "text_log_intent",
     "text_intent_share", "post_days", "post_log_count", "post_sentiment", "post_log_intent", "post_intent_share",
@@ -47,7 +47,7 @@ def base_units(rows: pd.DataFrame) -> Floats:
     cell without its own history takes its share of the SKU's, else the median of its category in these rows.
     """
     own = regional_units(rows)
-    regions = rows.groupby(OFFER)["region_id"].transform("count").to_numpy()
+    regions = rows.groupby(PLANNED_SKU)["region_id"].transform("count").to_numpy()
     spread = rows["base_units_28d_all"].to_numpy(dtype=np.float64) / np.maximum(regions, 1)
     daily = np.where(own > 0, own, spread)
     known = pd.Series(np.where(daily > 0, daily, np.nan), index=rows.index)
@@ -67,7 +67,7 @@ def regional_units(rows: pd.DataFrame) -> Floats:
     if "base_units_182d" not in rows:
         return month
     long = pd.Series(np.nan_to_num(_num(rows, "base_units_182d")), index=rows.index)
-    offer = [rows[name] for name in OFFER]
+    offer = [rows[name] for name in PLANNED_SKU]
     level = pd.Series(np.nan_to_num(month), index=rows.index).groupby(offer).transform("sum")
     whole = long.groupby(offer).transform("sum")
     return np.asarray((level * long / whole.where(whole > 0)).fillna(0.0), dtype=np.float64)

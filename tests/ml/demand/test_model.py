@@ -60,7 +60,7 @@ def test_a_skus_level_is_of_a_month_and_its_split_over_regions_of_half_a_year() 
 
 def test_half_a_year_tells_a_skus_regions_better_than_a_month_does(rows: pd.DataFrame) -> None:
     """How the units of later sales split over the regions, as the two had it: mean squared log error by cell."""
-    offer = [rows[c] for c in features.OFFER]
+    offer = [rows[c] for c in features.PLANNED_SKU]
 
     def log_share(units: np.ndarray) -> pd.Series:
         own = pd.Series(units + 0.1, index=rows.index)
