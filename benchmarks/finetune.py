@@ -54,7 +54,7 @@ class Case:
 
 CASES = (
     Case("finetune_vs_trainer_default", False, 96, 32),
-    Case("finetune_vs_trainer_tuned", True, 640, 64),
+    Case("finetune_vs_trainer_tuned", True, 1920, 64),
 )
 CUDA_CASES = (
     Case("finetune_vs_trainer_default_cuda", False, 3200, 640),

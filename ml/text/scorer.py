@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,8 @@ MANIFEST, INT8, PREFIX, READING = "manifest.json", "int8.safetensors", "prefix",
 FORMATS = (2, 3)  # of a folder: texts read as they come; with a reading, which an older scorer would overlook
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
 Tensors = Mapping[str, torch.Tensor]
-EVEN_ODDS, _TOKEN_BUDGET, _DECIMALS = 0.5, 4096, 4
+EVEN_ODDS, _DECIMALS = 0.5, 4
+_BUDGETS = {"cpu": 1024, "cuda": 4096}  # pieces in a batch, padding counted: what stays in a core's cache; a full card
 _HAN, _RUN = re.compile(r"[\u3400-\u9fff]"), re.compile(r"(\D)\1\1\1")
 
 
@@ -97,9 +99,8 @@ class Encoder:
             seen_by = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
             joined = seen_by.transpose(1, 2).reshape(rows * width, self.size)
             middle = self._normed(states + out(joined), first_norm)
-            inner = up(middle)
-            if inner.dtype != torch.uint8:  # 8-bit products apply GELU themselves
-                inner = functional.gelu(inner)
+            inner = up(middle)  # 8-bit products apply GELU themselves
+            inner = inner if inner.dtype == torch.uint8 else functional.gelu(inner)
             if self.watch is not None:
                 for name, given in zip(names, (states, joined, middle, inner), strict=True):
                     self.watch(name, given[mask.flatten().bool()])
@@ -225,7 +226,7 @@ def piece_bounds(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[in
             start += 1
         while end > start and text[end - 1].isspace():
             end -= 1
-        continues = start > 0 and _latin(text[start - 1]) and start < end and _latin(text[start])
+        continues = 0 < start < end and all(c.isalnum() and ord(c) < 0x250 for c in text[start - 1 : start + 1])
         bounds.append((start, end, start < end and not continues))
     return bounds
 
@@ -313,9 +314,8 @@ class Scorer:
         self.heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
 
     def _fastest(self, folder: Path) -> str:
-        if (folder / INT8).is_file() and fast_int8(self.device):
-            return "int8"
-        return "bf16" if fast_bf16(self.device) else "fp32"
+        small = (folder / INT8).is_file() and fast_int8(self.device)
+        return "int8" if small else "bf16" if fast_bf16(self.device) else "fp32"
 
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `ml.text.network.TextNetwork.forward` gives in evaluation: (batch, 3), (batch,), (batch, pieces, 2)."""
@@ -337,30 +337,34 @@ class Scorer:
         offsets: `[{"start": 0, "end": 2, "text": "…"}]`. A text that is null or blank has null scores and no spans.
         """
         distinct = list(dict.fromkeys(text for text in texts if text and text.strip()))
-        scored = {text: row for batch in self._batches(distinct) for text, row in self._score_batch(batch)}
+        scored = {text: row for batch in self._spread(list(self._batches(distinct))) for text, row in batch}
         blank = (None, None, None, None, None, "[]")
         frame = pd.DataFrame([scored.get(text or "", blank) for text in texts], columns=list(COLUMNS))
         return frame.astype({name: "float64" if name.startswith("p_") else "object" for name in COLUMNS})
 
+    def _spread(self, batches: list[list[tuple[str, Any]]]) -> Iterable[Iterable[tuple[str, tuple[Any, ...]]]]:
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1 or len(batches) < 2 * threads:
+            return map(self._score_batch, batches)
+        try:  # a batch to a core: cores that share one wait for one another at every product
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as cores:
+                return list(cores.map(lambda batch: list(self._score_batch(batch)), batches))
+        finally:
+            torch.set_num_threads(threads)
+
     def _batches(self, texts: list[str]) -> Iterator[list[tuple[str, Any]]]:
-        """Texts with their encodings, longest first, filled up to a budget of pieces with padding counted."""
-        encoded = list(zip(texts, self.tokenizer.encode_batch(texts), strict=True)) if texts else []
-        encoded.sort(key=lambda pair: (-len(pair[1].ids), pair[0]))
-        batch: list[tuple[str, Any]] = []
-        for pair in encoded:
-            if batch and (len(batch) + 1) * len(batch[0][1].ids) > _TOKEN_BUDGET:
-                yield batch
-                batch = []
-            batch.append(pair)
-        if batch:
-            yield batch
+        """Texts with their encodings, longest first, filled up to the device's budget."""
+        pairs = zip(texts, self.tokenizer.encode_batch(texts), strict=True)
+        at, encoded = 0, sorted(pairs, key=lambda pair: (-len(pair[1].ids), pair[0]))
+        while at < len(encoded):
+            rows = max(1, _BUDGETS[self.device.type] // len(encoded[at][1].ids))
+            yield encoded[at : at + rows]
+            at += rows
 
     def _score_batch(self, batch: list[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        shape = len(batch), len(batch[0][1].ids)
-        ids, mask = torch.full(shape, self.pad), torch.zeros(shape, dtype=torch.long)
-        for row, (_, encoding) in enumerate(batch):
-            ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids)
-            mask[row, : len(encoding.ids)] = 1
+        rows = [torch.tensor(encoding.ids) for _, encoding in batch]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         with torch.inference_mode():
             sentiment, intent, tags = self.logits(ids.to(self.device), mask.to(self.device))
         shares = _rounded(torch.softmax(sentiment.float(), -1))
@@ -387,10 +391,6 @@ class ServedScorer(PythonModel):
             torch.set_num_threads(int(params["threads"]))
         texts = model_input["text"]
         return self.scorer.score([text if isinstance(text, str) else None for text in texts]).set_index(texts.index)
-
-
-def _latin(char: str) -> bool:
-    return char.isalnum() and ord(char) < 0x250
 
 
 def _rounded(values: torch.Tensor) -> NDArray[np.float64]:

@@ -55,6 +55,34 @@ def test_order_copies_and_blanks(folder: Path) -> None:
     assert len(Scorer(folder).score([])) == 0
 
 
+def test_a_batch_goes_to_a_core(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several batches on several cores say what one core says, and leave PyTorch's threads as they were."""
+    import torch
+
+    monkeypatch.setattr(scorer, "_BUDGETS", {"cpu": 64, "cuda": 64})
+    texts, before, threads = [f"the phone {'good ' * (n % 9)}{n}" for n in range(80)], torch.get_num_threads(), set()
+    served, logits = Scorer(folder, precision="fp32"), Scorer.logits
+
+    def watched(self: Scorer, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        threads.add(torch.get_num_threads())
+        return logits(self, ids, mask)
+
+    monkeypatch.setattr(Scorer, "logits", watched)
+    try:
+        found = {}
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found[count] = served.score(texts)
+            assert torch.get_num_threads() == count and threads == {1}
+        torch.set_num_threads(2)
+        served.score(texts[:2])
+        assert threads == {1, 2}  # too few batches to share out: all cores work on one
+    finally:
+        torch.set_num_threads(before)
+    pd.testing.assert_frame_equal(found[1], found[2])
+    pd.testing.assert_frame_equal(found[1], found[3])
+
+
 def test_served_encoder_is_the_trained_network(folder: Path) -> None:
     """The serving encoder against transformers' own, with and without padding, in both precisions."""
     import torch
