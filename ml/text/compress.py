@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 import torch
 from safetensors.torch import save_file
@@ -29,10 +30,12 @@ BESIDE = 16  # inner channels of a layer that floats compute: the ones with the 
 def measure(folder: Path, texts: Sequence[str]) -> dict[str, torch.Tensor]:
     """Largest absolute input by product and channel of the model in `folder` on `texts`, in float32."""
     found: dict[str, torch.Tensor] = {}
+    one_at_a_time = Lock()  # batches are read by several cores at once
 
     def take(name: str, given: torch.Tensor) -> None:
         top = given.abs().amax(0).cpu()
-        found[name] = torch.maximum(found[name], top) if name in found else top
+        with one_at_a_time:
+            found[name] = torch.maximum(found[name], top) if name in found else top
 
     reader = scorer.Scorer(folder, precision="fp32")
     reader.encoder.watch = take

@@ -47,7 +47,7 @@ class Encoder:
         config: `config.json` of a BERT with GELU and absolute positions; another kind raises ValueError.
         dtype: `torch.float32` or `torch.bfloat16`; sums inside normalisation and softmax are kept in float32.
         plan: `INT8`'s tensors (see `ml.text.compress`): products then multiply 8-bit integers.
-        watch: called with the name of a product and its input, shape (pieces, channels); to measure ranges.
+        watch: called with a product's name and input, shape (pieces, channels), by several threads; to measure ranges.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from ml.text import model, scorer
-from ml.text.compress import compress, quantize
+from ml.text.compress import compress, measure, quantize
 from ml.text.scorer import Scorer
 
 WORDS = ["the", "battery", "good", "bad", "phone", "很差", "性价比", "很好", "书", "买"]
@@ -45,6 +46,26 @@ def test_bytes_score_like_floats(folder: Path) -> None:
 def test_the_same_sentences_give_the_same_bytes(folder: Path) -> None:
     first = compress(folder, sentences(40, seed=2)).read_bytes()
     assert compress(folder, sentences(40, seed=2)).read_bytes() == first
+
+
+def test_ranges_do_not_depend_on_how_many_cores_measure_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "_BUDGETS", {"cpu": 64, "cuda": 64})
+    maximum, before, found = torch.maximum, torch.get_num_threads(), []
+
+    def slow(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.002)  # time enough for another core's range to be overwritten
+        return maximum(one, other)
+
+    monkeypatch.setattr(torch, "maximum", slow)
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(measure(folder, sentences(60, seed=3)))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].keys() == found[1].keys() and all(
+        torch.equal(top, found[1][name]) for name, top in found[0].items()
+    )
 
 
 def test_altered_bytes_are_refused(folder: Path) -> None:
