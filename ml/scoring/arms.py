@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.demand.lots import drawn_offers
-from ml.scoring.uncertainty import ALPHA
+from ml.scoring.uncertainty import ALPHA, placebo_p
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -97,7 +97,7 @@ def estimate(drawn: pd.DataFrame, seed: int) -> Answer | None:
     gap = float(drawn["gap"].mean())
     return Answer(
         len(drawn), int(lower.sum()), effect, low, high, -effect / gap, None if high is None else -high / gap,
-        None if low is None else -low / gap, _p(effect, again),
+        None if low is None else -low / gap, placebo_p(effect, again),
     )  # fmt: skip
 
 
@@ -108,10 +108,6 @@ def _hajek(outcome: Floats, lower: Bools, chance: Floats) -> Floats:
     return np.asarray(means[0] - means[1], dtype=np.float64)
 
 
-def _p(effect: float, again: Floats) -> float:
-    return float((1 + (np.abs(again) >= abs(effect) - 1e-12).sum()) / (len(again) + 1))
-
-
 def _interval(effect: float, again: Floats, moved: Floats) -> tuple[float | None, float | None]:
     """Smallest and largest tau that is not refused; None for an end that lies beyond all that were tried.
 
@@ -119,6 +115,6 @@ def _interval(effect: float, again: Floats, moved: Floats) -> tuple[float | None
     """
     reach = REACH * max(float(again.std()), 1e-9)
     tried = np.linspace(effect - reach, effect + reach, GRID)
-    held = [tau for tau in tried if _p(effect - tau, again - tau * moved) > ALPHA]
+    held = [tau for tau in tried if placebo_p(effect - tau, again - tau * moved) > ALPHA]
     low, high = min(held, default=effect), max(held, default=effect)
     return (None if low <= tried[0] else float(low)), (None if high >= tried[-1] else float(high))

@@ -11,8 +11,8 @@ import pandas as pd
 from ml.scoring.contest import HELD_DAYS, LEAST_PRE, SYNTHETIC, Choice, Past, choose
 from ml.scoring.donors import CELL, Neighbours, donor_rows, neighbours
 from ml.scoring.panel import Panel
-from ml.scoring.synthetic import placebo_fit, placebo_p
-from ml.scoring.uncertainty import ALPHA, Z, half_width, two_sided_p
+from ml.scoring.synthetic import placebo_fit
+from ml.scoring.uncertainty import ALPHA, Z, half_width, placebo_p, two_sided_p
 from ml.scoring.window import Window
 
 Floats = npt.NDArray[np.float64]

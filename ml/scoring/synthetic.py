@@ -111,8 +111,3 @@ def placebo_fit(donors: Floats, before: Bools) -> Fit:
     """Every donor against the others."""
     allowed = ~np.eye(len(donors), dtype=bool)
     return fit(donors, donors, before, allowed)
-
-
-def placebo_p(effect: float, placebos: Floats) -> float:
-    """(1 + number of placebos at least as large) / (number + 1), two-sided."""
-    return float((1 + (np.abs(placebos) >= abs(effect)).sum()) / (len(placebos) + 1))

@@ -31,6 +31,11 @@ def two_sided_p(effect: Floats, expected: Floats, spread: Floats, free: Floats) 
     return np.asarray(np.clip(np.maximum(bell, count), 0.0, 1.0))
 
 
+def placebo_p(effect: float, placebos: Floats) -> float:
+    """(1 + number of placebos at least as large) / (number + 1), two-sided; what rounding parts counts as as large."""
+    return float((1 + (np.abs(placebos) >= abs(effect) - 1e-12).sum()) / (len(placebos) + 1))
+
+
 def half_width(expected: Floats, spread: Floats, free: Floats) -> Floats:
     """The smallest effect that would be told from none at 5 %, in units; arguments as of `two_sided_p`."""
     law = _count(expected, spread)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from ml.scoring.synthetic import SPREAD, fit, placebo_p, simplex
+from ml.scoring.synthetic import SPREAD, fit, simplex
+from ml.scoring.uncertainty import placebo_p
 
 
 def test_simplex_projection_is_the_nearest_point() -> None:
