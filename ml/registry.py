@@ -286,6 +286,11 @@ def fetch(model_uri: str) -> Path:
     return folder
 
 
+def is_set() -> bool:
+    """Whether there is a registry to ask; asking a missing SQLite one would make it."""
+    return settings().mlflow_tracking_uri is not None or (settings().home / "mlflow.db").exists()
+
+
 def fetch_champion(name: str) -> Path:
     """Return a local copy of the champion of `name`.
 
@@ -293,8 +298,7 @@ def fetch_champion(name: str) -> Path:
     that was last fetched on this machine, and a line says which.
     """
     pointer = settings().models_dir / "registry" / f"{name}.{CHAMPION}"
-    own = settings().mlflow_tracking_uri is not None or (settings().home / "mlflow.db").exists()
-    if not own and pointer.is_file():
+    if not is_set() and pointer.is_file():
         folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
         if (folder / VERSION_FILE).is_file():
             print(f"no registry is set: the champion last fetched here, {folder.name}", file=sys.stderr, flush=True)

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from flashsale import jsonlines
 from flashsale.errors import InputError
 from spark_jobs.arrow import whole
 
 TEXT = "text"
-JSON_LINES = (".jsonl", ".ndjson", ".json")
 #: Separator of the list of kinds in a CSV file.
 LIST_SEPARATOR = ";"
 
@@ -81,29 +81,10 @@ def _text_of(value: Any) -> tuple[bytes | None, str | None]:
     return None, "not_text"
 
 
-def _printable(value: Any) -> Any:
-    """A value that every format can hold: bad bytes of its strings become U+FFFD."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    if isinstance(value, list):
-        return [_printable(v) for v in value]
-    return {k: _printable(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def _column(values: list[Any]) -> pa.Array:
-    """A column of the type all values share; where they share none, what is no string becomes JSON."""
-    clean = [_printable(v) for v in values]
-    try:
-        return pa.array(clean)
-    except (pa.ArrowException, OverflowError):
-        texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in clean]
-        return pa.array(texts, pa.string())
-
-
 def _assemble(rows: list[dict[str, Any]], reasons: list[str | None], names: list[str]) -> Texts:
     found = [_text_of(row.get(TEXT)) for row in rows]
     reasons = [given or reason for given, (_, reason) in zip(reasons, found, strict=True)]
-    columns = [_column([row.get(name) for row in rows]) for name in names]
+    columns = [jsonlines.column([row.get(name) for row in rows]) for name in names]
     return Texts(pa.table(columns, names), pa.array([t for t, _ in found], pa.large_binary()), reasons)
 
 
@@ -171,7 +152,7 @@ def _separated(separator: str) -> Callable[[Path], Texts]:
 
 READERS: dict[str, Callable[[Path], Texts]] = {
     ".parquet": _parquet,
-    **dict.fromkeys(JSON_LINES, _json_lines),
+    **dict.fromkeys(jsonlines.SUFFIXES, _json_lines),
     ".csv": _separated(","),
     ".tsv": _separated("\t"),
 }
@@ -186,7 +167,7 @@ def write(table: pa.Table, path: Path) -> None:
     try:
         if path.suffix == ".parquet":
             pq.write_table(table, staged, compression="zstd")
-        elif path.suffix in JSON_LINES:
+        elif path.suffix in jsonlines.SUFFIXES:
             with staged.open("w", encoding="utf-8", newline="\n") as out:
                 for batch in _readable(table).to_batches(max_chunksize=10_000):
                     out.writelines(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in batch.to_pylist())

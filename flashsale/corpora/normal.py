@@ -47,6 +47,11 @@ def identity(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower().translate(_MEANING)
 
 
+def same(text: str) -> str:
+    """As `identity`, but a text of punctuation alone is what it is: ":)" is not ":(", though both mean no word."""
+    return identity(text) or normal_text(text)
+
+
 def split_of(text: str) -> str:
     """Return `train` (80 %), `valid` (10 %) or `test` (10 %) for a sentence.
 

@@ -14,7 +14,9 @@ def secret(home: Path, name: str, *, fernet: bool = False) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         value = base64.urlsafe_b64encode(os.urandom(32)).decode() if fernet else secrets.token_urlsafe(32)
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        staged = path.with_name(f".{name}.{os.getpid()}")
+        descriptor = os.open(staged, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as handle:
             handle.write(value)
+        os.replace(staged, path)  # whole or not at all: an empty secret would be one that anybody knows
     return path.read_text()

@@ -165,7 +165,7 @@ class Assistant:
             if filled.text is not None:
                 return self._reply("answer", guess, language, answer=filled.text, intent=intent, missing=filled.missing)
             reason, missing = "shop_value_missing", filled.missing
-        elif past and past[0].similarity >= self.least_similarity:
+        elif past and past[0].similarity >= self.least_similarity and language_of(past[0].answer) == language:
             return self._reply(
                 "retrieved",
                 guess,
@@ -209,6 +209,8 @@ def build(
     Raises InputError where an input is wrong or `target` is something else.
     """
     knowledge = load_knowledge(knowledge_file)
+    if target.is_file():
+        raise InputError("assistant", f"{target.name} is a file", "name a new folder", field="out")
     if target.exists() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise InputError("assistant", "the folder holds something else", "name a new folder", field="out")
     target.parent.mkdir(parents=True, exist_ok=True)

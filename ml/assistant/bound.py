@@ -95,9 +95,11 @@ def choose(inside: Held, outside: Held, *, most_wrong: float = 0.02, outside_sha
 
     Out of scope every answer is wrong, so `outside.wrong` is all true. Raises InputError for shares out of range.
     """
-    for name, value, low in (("most_wrong", most_wrong, 0.0), ("outside_share", outside_share, -1.0)):
-        if not low < value < 1:
-            raise InputError("bound", f"{value} is no such share", "give a share below 1", field=name)
+    for name, value in (("most_wrong", most_wrong), ("outside_share", outside_share)):
+        if not 0 <= value < 1:
+            raise InputError("bound", f"{value} is no such share", "give a share from 0 to below 1", field=name)
+    if most_wrong == 0:
+        raise InputError("bound", "no bound is never wrong", "give a share above 0", field="most_wrong")
     weights = (1 - outside_share, outside_share)
 
     def share(bound: float) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flashsale.errors import InputError
+from ml.threads import thread_count
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,7 +37,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     ask.add_argument("--text", required=True)
     ask.add_argument("--language", choices=["zh", "en"], help="of the answer; default: the message's")
     ask.add_argument("--context", action="append", default=[], metavar="NAME=VALUE", help="a slot's value; repeatable")
-    ask.add_argument("--threads", type=int, help="CPU threads; default: the setting")
+    ask.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
     ask.set_defaults(func=_ask)
     check = commands.add_parser("evaluate", help="accuracy, hand-overs and wrong answers on labelled questions")
     check.add_argument("--train", type=Path, required=True, help="CSV with text, category")
@@ -55,7 +56,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         help="text model whose encoder it takes: models:/<name>/<version>, a name or a folder; default: the base",
     )
-    parser.add_argument("--threads", type=int, help="CPU threads; default: the setting")
+    parser.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
 
 
 def _use_threads(threads: int | None) -> int | None:

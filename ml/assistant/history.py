@@ -56,7 +56,10 @@ def from_file(path: Path) -> pa.Table:
     for name in COLUMNS:
         if name not in table.column_names:
             raise InputError(subject, "the column is missing", f"it needs {', '.join(COLUMNS)}", field=name)
+    kind = table.schema.field("event_at").type
     try:
+        if not (pa.types.is_timestamp(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise pa.ArrowInvalid(f"{kind} may count from any moment in any unit")
         moments = pc.cast(table["event_at"], pa.timestamp("us", tz="UTC"))
     except pa.ArrowException as error:
         remedy = "write it as 2026-11-01T08:00:00Z"
@@ -106,11 +109,12 @@ def _pairs_of(conversation: str, rows: Sequence[dict[str, Any]]) -> Iterator[Pai
     asked: str | None = None
     for role, group in groupby(rows, key=lambda row: row["role"]):
         said = list(group)
-        text = masked_question(" ".join(str(row["text"] or "") for row in said))
+        words = [str(row["text"] or "").strip() for row in said]
+        text = masked_question(" ".join(words))
         if role == "customer":
             asked = text
-        elif asked and text and not of_one_customer(text):
-            yield Pair(asked, text, conversation, said[-1]["event_at"])
+        elif asked and text and not of_one_customer(text):  # nothing to mask: it is given as it was written
+            yield Pair(asked, "\n".join(filter(None, words)), conversation, said[-1]["event_at"])
 
 
 def _moment(row: dict[str, Any]) -> tuple[str, datetime, bool, str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flashsale.settings import settings
+from ml import registry
 from ml.serve.engine import Engine, Loaded, rows_of
 from ml.serve.logs import LOGGER
 from ml.text.score import locate
@@ -68,7 +68,7 @@ class Watch:
 
     def look(self) -> bool:
         """Ask once; whether another version serves now."""
-        if not registry_is_set():
+        if not registry.is_set():
             return False  # a shell without a registry has nothing that could move
         stage = "registry"
         try:
@@ -92,8 +92,3 @@ class Watch:
     def _run(self) -> None:
         while not self._ended.wait(self._seconds * min(2**self._failures, _LONGEST_PAUSE)):
             self.look()
-
-
-def registry_is_set() -> bool:
-    """Whether there is a registry to ask; asking a missing SQLite one would make it."""
-    return settings().mlflow_tracking_uri is not None or (settings().home / "mlflow.db").exists()

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.threads import thread_count
+
 if TYPE_CHECKING:
     from ml.serve.app import Router
 
@@ -21,7 +23,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     group.add_argument("--host", help="address to listen on; default: 127.0.0.1, this machine alone")
     group.add_argument("--port", type=int, help="port to listen on, 0 takes a free one; default: 8095")
     group.add_argument("--tokens", type=Path, help="file of name:sha256hex-of-token lines; default: a token of its own")
-    group.add_argument("--threads", type=int, help="CPU threads of a model call; default: the setting")
+    group.add_argument("--threads", type=thread_count, help="CPU threads of a model call; default: the setting")
     group.add_argument("--reload-seconds", type=float, help="how often the champion is looked up; default: 30")
     group.add_argument("--window-ms", type=float, help="how long a model call waits for more requests; default: 0")
     group.add_argument("--batch-texts", type=int, help="most texts joined into one model call; default: 64")

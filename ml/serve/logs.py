@@ -22,7 +22,7 @@ _LONGEST = 200
 _READ = 4000
 # A path or a parameter has none of the words around a number by which running text gives it away ("order no."), so here
 # every long number is hidden.
-_NUMBER = re.compile(r"\d{6,}")
+_NUMBER = re.compile(r"\d(?:[.\-_ ]?\d){5,}")
 
 
 def masked(text: str) -> str:

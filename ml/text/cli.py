@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flashsale.times import parse_utc
+from ml.threads import thread_count
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,14 +25,14 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     train.add_argument("--base", help="base model in the setting's stead: embedded, a folder or a Hugging Face name")
     train.add_argument("--teacher", help="a registered version, name or folder to shrink (config: small)")
     train.add_argument("--checkpoints", type=Path, help="folder of checkpoints; an interrupted run goes on from there")
-    train.add_argument("--threads", type=int, help="CPU threads; default: the setting")
+    train.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
     train.set_defaults(func=_train)
     _add_choices(commands)
     score = commands.add_parser("score", help="add sentiment, p_*, p_intent, spans, model_version to a file")
     score.add_argument("--in", dest="source", type=Path, required=True, help="Parquet or JSON Lines with `text`")
     score.add_argument("--out", type=Path, required=True, help="Parquet or JSON Lines, by its ending")
     score.add_argument("--model", help="models:/<name>/<version>, a name or a folder; default: the champion")
-    score.add_argument("--threads", type=int, help="CPU threads; default: the setting")
+    score.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
     score.set_defaults(func=_score)
 
     ask = commands.add_parser("suggest", help="the texts of a file that are most worth a person's label")
@@ -72,7 +73,7 @@ def _add_choices(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     read.add_argument("--rate", type=float, default=1e-4, help="largest learning rate")
     read.set_defaults(func=_pretrain)
     for parser in (folds, tune, read):
-        parser.add_argument("--threads", type=int, help="CPU threads; default: the setting")
+        parser.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
 
 
 def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -93,11 +94,11 @@ def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--sample", type=int, default=20, help="for --in: how many texts, chosen by hash (default: 20)"
     )
     explain.add_argument("--model", help="as for `score`")
-    explain.add_argument("--threads", type=int, help="CPU threads; default: the setting")
+    explain.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
     explain.set_defaults(func=_explain)
     stored = commands.add_parser("explain-scored", help="explain a sample of the newest scored texts, into the lake")
     stored.add_argument("--model", required=True, help="folder of the fetched model version that scored them")
-    stored.add_argument("--threads", type=int, help="CPU threads; default: the setting")
+    stored.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
     stored.set_defaults(func=_explain_scored)
 
 
@@ -168,8 +169,9 @@ def _suggest(args: argparse.Namespace) -> dict[str, Any]:
 
     from flashsale.settings import settings
     from ml.text.labels import suggest
-    from ml.text.score import read_texts, score_file, write_table
+    from ml.text.score import read_texts, score_file, writable, write_table
 
+    writable(args.out)
     with tempfile.TemporaryDirectory() as scratch:
         scored = Path(scratch) / "scored.parquet"
         score_file(args.source, scored, model=args.model, threads=settings().threads)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from flashsale import jsonlines
 from flashsale.errors import InputError
 from flashsale.lake import Lake, Manifest
 from flashsale.tables import EXPLAINED_TEXTS
-from ml.text.score import locate, read_texts, write_table
+from ml.text.score import locate, read_texts, writable, write_table
 
 if TYPE_CHECKING:
     from ml.text.explain import Explained, Explainer
@@ -41,6 +42,7 @@ def explain_text(text: str, *, model: str | None, threads: int) -> dict[str, Any
     """
     from ml.text.explain import marked
 
+    text = jsonlines.printable(text)  # a shell hands over bytes that are no UTF-8 as half surrogate pairs
     if not text.strip():
         raise InputError("text", "it is blank", "give a text with at least one word")
     explainer, label = _explainer(model, threads)
@@ -58,6 +60,7 @@ def explain_file(source: Path, target: Path | None, *, sample: int, model: str |
         raise InputError("explain", "there is no place for the result", "name a .parquet or .jsonl file with --out")
     if sample < 1:
         raise InputError("explain", f"a sample of {sample} holds nothing", "give --sample 1 or more")
+    writable(target, EXPLAINED)
     texts = [text for text in read_texts(source)["text"].to_pylist() if text and text.strip()]
     chosen = sorted(dict.fromkeys(texts), key=lambda text: hashlib.sha256(text.encode()).digest())[:sample]
     explainer, label = _explainer(model, threads)

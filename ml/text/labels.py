@@ -12,17 +12,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from flashsale.corpora.normal import identity, split_of
+from flashsale.corpora.normal import same, split_of
 from flashsale.errors import InputError
 from ml.text.data import IGNORED, SENTIMENTS, Example, with_sentiment
 from ml.text.weak import demand_spans, purchase_intent
 
 LANGUAGES = ("zh", "en")
+GUESSES = {"sentiment": "suggested_sentiment", "spans": "suggested_spans"}
 NEEDED = ("text", "language", "sentiment", "source", "licence")
 
 
@@ -72,8 +74,8 @@ def _spans(row: dict[str, Any], refuse: Any) -> tuple[tuple[int, int], ...]:
         return tuple(demand_spans(text, row["language"]))
     try:
         listed = json.loads(given) if isinstance(given, str) else given
-        spans = sorted((int(span["start"]), int(span["end"])) for span in listed)
-    except (ValueError, TypeError, KeyError) as error:
+        spans = sorted((index(span["start"]), index(span["end"])) for span in listed)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise refuse("spans", f"they cannot be read: {error}", 'write [{"start": 0, "end": 2}]') from error
     last = 0
     for start, end in spans:
@@ -91,7 +93,7 @@ def _check_classes(examples: Sequence[Example], subject: str) -> None:
     for at, example in enumerate(examples):
         if example.sentiment == IGNORED:
             continue
-        key = identity(example.text)
+        key = same(example.text)
         first, label = known.setdefault(key, (at, example.sentiment))
         if label != example.sentiment:
             words = f"row {first} is the same sentence with another sentiment"
@@ -106,13 +108,14 @@ def suggest(scored: pa.Table, count: int) -> pa.Table:
     """The `count` scored texts most worth a label, the least certain first, no two of them the same sentence.
 
     Uncertainty is the entropy of the three sentiment probabilities over its largest value, plus that of the intent
-    (Settles 2009, uncertainty sampling); languages are taken in turn. `scored` has the columns of `text score`.
+    (Settles 2009, uncertainty sampling); languages are taken in turn. `scored` has the columns of `text score`; what
+    the model said is renamed (`GUESSES`), so that it is not read as somebody's label.
     """
     ranked: dict[str, list[tuple[float, int]]] = {}
     seen: set[str] = set()
     rows = scored.to_pylist()
     for at, row in enumerate(rows):
-        if row["sentiment"] is None or (key := identity(row["text"])) in seen:
+        if row["sentiment"] is None or (key := same(row["text"])) in seen:
             continue
         seen.add(key)
         shares = [row[f"p_{name}"] for name in SENTIMENTS]
@@ -126,7 +129,9 @@ def suggest(scored: pa.Table, count: int) -> pa.Table:
     for depth in range(max(map(len, queues), default=0)):
         taken += [(queue[depth][1], -queue[depth][0]) for queue in queues if depth < len(queue)]
     chosen = taken[:count]
+    scored = scored.select([name for name in scored.column_names if name not in ("doubt", *GUESSES.values())])
     found = scored.take(pa.array([at for at, _ in chosen], pa.int64()))
+    found = found.rename_columns([GUESSES.get(name, name) for name in found.column_names])
     return found.append_column("doubt", pa.array([round(doubt, 4) for _, doubt in chosen], pa.float64()))
 
 

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from flashsale.corpora import load_sentences
-from flashsale.corpora.normal import identity
+from flashsale.corpora.normal import same
 from flashsale.errors import InputError
 from ml.text.data import SENTIMENTS, Example
 from ml.text.doubt import Doubt, doubt
@@ -71,8 +71,8 @@ class Verdict:
 
 
 def key_of(text: str) -> str:
-    """SHA-256 of what two copies of a sentence share (`flashsale.corpora.normal.identity`)."""
-    return hashlib.sha256(identity(text).encode()).hexdigest()
+    """SHA-256 of what two copies of a sentence share (`flashsale.corpora.normal.same`)."""
+    return hashlib.sha256(same(text).encode()).hexdigest()
 
 
 def ledger_of(examples: Iterable[Example]) -> pa.Table:
@@ -112,7 +112,7 @@ def champion_ledger(model: str) -> dict[str, str] | None:
 
     from ml import registry
 
-    holder = registry.champion(model)
+    holder = registry.champion(model) if registry.is_set() else None
     if holder is None or not holder.run_id:
         return None
     with tempfile.TemporaryDirectory() as scratch:
@@ -160,8 +160,10 @@ def check_file(labels: Path | None, *, ledger: Path | None = None, out: Path | N
     from ml.text.data import load_examples, with_sentiment
     from ml.text.labels import read_labels
     from ml.text.pipeline import MODEL
-    from ml.text.score import write_table
+    from ml.text.score import writable, write_table
 
+    if out is not None:
+        writable(out, SUSPICIOUS)
     splits = ("train", "valid", "test")
     own = with_sentiment(example for split in splits for example in read_labels(labels, split)) if labels else []
     known = read_ledger(ledger) if ledger else champion_ledger(MODEL) if own else None

@@ -32,7 +32,7 @@ MANIFEST, INT8, PREFIX, READING = "manifest.json", "int8.safetensors", "prefix",
 FORMATS = (2, 3)  # of a folder: texts read as they come; with a reading, which an older scorer would overlook
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
 Tensors = Mapping[str, torch.Tensor]
-EVEN_ODDS, _DECIMALS = 0.5, 4
+EVEN_ODDS, _DECIMALS, _AT_ONCE = 0.5, 4, 4096  # texts cut into pieces at once: their encodings take memory
 _BUDGETS = {"cpu": 1024, "cuda": 4096}  # pieces in a batch, padding counted: what stays in a core's cache; a full card
 _HAN, _RUN = re.compile(r"[\u3400-\u9fff]"), re.compile(r"(\D)\1\1\1")
 
@@ -337,7 +337,8 @@ class Scorer:
         offsets: `[{"start": 0, "end": 2, "text": "…"}]`. A text that is null or blank has null scores and no spans.
         """
         distinct = list(dict.fromkeys(text for text in texts if text and text.strip()))
-        scored = {text: row for batch in self._spread(list(self._batches(distinct))) for text, row in batch}
+        parts = (list(self._batches(distinct[at : at + _AT_ONCE])) for at in range(0, len(distinct), _AT_ONCE))
+        scored = {text: row for part in parts for batch in self._spread(part) for text, row in batch}
         blank = (None, None, None, None, None, "[]")
         frame = pd.DataFrame([scored.get(text or "", blank) for text in texts], columns=list(COLUMNS))
         return frame.astype({name: "float64" if name.startswith("p_") else "object" for name in COLUMNS})
@@ -355,11 +356,11 @@ class Scorer:
     def _batches(self, texts: list[str]) -> Iterator[list[tuple[str, Any]]]:
         """Texts with their encodings, longest first, filled up to the device's budget."""
         pairs = zip(texts, self.tokenizer.encode_batch(texts), strict=True)
-        at, encoded = 0, sorted(pairs, key=lambda pair: (-len(pair[1].ids), pair[0]))
-        while at < len(encoded):
-            rows = max(1, _BUDGETS[self.device.type] // len(encoded[at][1].ids))
-            yield encoded[at : at + rows]
-            at += rows
+        encoded = sorted(pairs, key=lambda pair: (-len(pair[1].ids), pair[0]))
+        while encoded:
+            rows = max(1, _BUDGETS[self.device.type] // len(encoded[0][1].ids))
+            yield encoded[:rows]
+            del encoded[:rows]
 
     def _score_batch(self, batch: list[tuple[str, Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
         rows = [torch.tensor(encoding.ids) for _, encoding in batch]
@@ -368,8 +369,7 @@ class Scorer:
         with torch.inference_mode():
             sentiment, intent, tags = self.logits(ids.to(self.device), mask.to(self.device))
         shares = _rounded(torch.softmax(sentiment.float(), -1))
-        intents = _rounded(torch.sigmoid(intent.float()))
-        marks = tags.argmax(-1).cpu().numpy()
+        intents, marks = _rounded(torch.sigmoid(intent.float())), tags.argmax(-1).cpu().numpy()
         for row, (text, encoding) in enumerate(batch):
             tagged = marks[row, : len(encoding.ids)]
             spans = spans_of(text, piece_bounds(text, encoding.offsets), tagged.tolist()) if tagged.any() else []
@@ -389,8 +389,8 @@ class ServedScorer(PythonModel):
         """Score `model_input["text"]`; `params["threads"]` above 0 sets the CPU threads."""
         if params and params.get("threads"):
             torch.set_num_threads(int(params["threads"]))
-        texts = model_input["text"]
-        return self.scorer.score([text if isinstance(text, str) else None for text in texts]).set_index(texts.index)
+        texts = [text if isinstance(text, str) else None for text in model_input["text"]]
+        return self.scorer.score(texts).set_index(model_input.index)
 
 
 def _rounded(values: torch.Tensor) -> NDArray[np.float64]:

@@ -56,7 +56,9 @@ def test_slots_and_persons_decide(assistant: Assistant) -> None:
 def test_an_unsure_question_like_a_past_one_gets_its_answer(assistant: Assistant) -> None:
     assistant.bound, kept = 2.0, assistant.bound
     found, other = assistant.ask(PLANTED.replace("138", "139")), assistant.ask("zzz qqq 999")
+    elsewhere = assistant.ask(PLANTED.replace("138", "139"), language="zh")
     assistant.bound = kept
+    assert (elsewhere.kind, elsewhere.answer) == ("hand_over", None), "the past answer is in English"
     assert (found.kind, found.answer, found.source) == ("retrieved", "the umbrella folds to 24 cm", "c2")
     assert found.confidence == pytest.approx(1, abs=1e-3) and found.intent is None
     assert other.kind == "hand_over"

@@ -59,7 +59,9 @@ def test_few_held_out_messages_promise_nothing() -> None:
     assert choose(more, nothing, most_wrong=0.1, outside_share=0.2).at == np.inf
 
 
-@pytest.mark.parametrize("given", [{"most_wrong": 0.0}, {"most_wrong": 1.0}, {"outside_share": 1.0}])
+@pytest.mark.parametrize(
+    "given", [{"most_wrong": 0.0}, {"most_wrong": 1.0}, {"outside_share": 1.0}, {"outside_share": -0.5}]
+)
 def test_shares_out_of_range_are_refused(given: dict[str, float]) -> None:
     held = Held(np.ones(3), np.zeros(3, dtype=bool))
     with pytest.raises(InputError, match=next(iter(given))):

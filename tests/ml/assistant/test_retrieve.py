@@ -95,11 +95,13 @@ def test_neighbouring_messages_of_a_side_are_one() -> None:
             ("c", "customer", "is it"),
             ("c", "customer", "blue"),
             ("c", "agent", "yes"),
-            ("c", "agent", "all are"),
+            ("c", "agent", "可以，请点“我的”：  3 天；"),
             ("c", "customer", "thanks"),
         )
     )
-    assert [(pair.question, pair.answer) for pair in found] == [("is it blue", "yes all are")]
+    assert [(pair.question, pair.answer) for pair in found] == [("is it blue", "yes\n可以，请点“我的”：  3 天；")], (
+        "as written"
+    )
 
 
 def test_an_index_is_read_as_it_was_written(index: Index, tmp_path: Path) -> None:
@@ -144,6 +146,11 @@ def test_a_file_and_the_lake_give_the_same_pairs(tmp_path: Path, monkeypatch: py
         ('{"conversation_id": "c", "role": "customer", "text": "t"}', "field 'event_at': the column is missing"),
         ('{"conversation_id": "c", "role": "bot", "text": "t", "event_at": "2026-11-01T00:00:00Z"}', "'role', row 0"),
         ('{"conversation_id": "c", "role": "agent", "text": "t", "event_at": "soon"}', "field 'event_at': it is no"),
+        ('{"conversation_id": "c", "role": "agent", "text": "t", "event_at": 1767225600000}', "event_at': it is no"),
+        (
+            '{"conversation_id": "c", "role": "agent", "text": "t", "event_at": "2026-11-01 00:00"}',
+            "event_at': it is no",
+        ),
         ('{"conversation_id": null, "role": "agent", "text": "t", "event_at": "2026-11-01T00:00:00Z"}', "row 0: it is"),
     ],
 )

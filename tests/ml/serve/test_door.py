@@ -16,7 +16,7 @@ from ml.serve.engine import Loaded
 from ml.serve.limits import RateLimit
 from ml.serve.refusal import Refusal
 from ml.serve.settings import serve_settings
-from ml.serve.tokens import load_tokens, read_tokens
+from ml.serve.tokens import Tokens, load_tokens, read_tokens
 from tests.ml.serve.conftest import OTHER, TOKEN, Running, running
 
 TEXTS = ["the battery good", "性价比很好", None, "", "the battery good", "很差, the phone bad"]
@@ -67,13 +67,21 @@ def test_token_files(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         (f"a:{digest}\nb:plain-token", "row 2: it is not a name"),
         (f"a:{digest}\na:{digest}", "row 2: the name a stands there twice"),
         ("# nobody\n", "names nobody"),
+        (f"a:{hashlib.sha256(b'').hexdigest()}", "row 1: it is the hash of an empty token"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message) as caught:
             read_tokens(path)
         assert "plain-token" not in str(caught.value)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_tokens(path)
+    path.write_text(f"\ufeffanalyst:{digest}\n", encoding="utf-8")
+    assert read_tokens(path).caller("Bearer secret") == "analyst", "some editors mark a file as UTF-8"
     with pytest.raises(InputError, match="not there"):
         load_tokens(tmp_path / "absent")
+    nothing = Tokens({"local": hashlib.sha256(b"").hexdigest()})
+    assert [nothing.caller(header) for header in ("Bearer", "Bearer ", "bearer\t")] == [None] * 3
 
     own = load_tokens(None)
     file = home / "secrets" / "serve.token"
@@ -81,6 +89,9 @@ def test_token_files(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert str(file) in said and file.read_text() not in said
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert own.caller(f"Bearer {file.read_text()}") == load_tokens(None).caller(f"Bearer {file.read_text()}") == "local"
+    file.write_text("\n")
+    with pytest.raises(InputError, match="it is empty"):
+        load_tokens(None)
 
 
 def test_rate_limit_by_token(scorer: Any) -> None:

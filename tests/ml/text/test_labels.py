@@ -55,6 +55,8 @@ def test_a_copy_of_a_test_sentence_never_trains(tmp_path: Path) -> None:
         ({"spans": [{"start": 4, "end": 99}]}, r"row 1: \(4, 99\) lies outside the 18 characters"),
         ({"spans": [{"start": 0, "end": 5}, {"start": 3, "end": 8}]}, "overlaps the span before it"),
         ({"spans": [{"from": 4}]}, "field 'spans', row 1: they cannot be read"),
+        ({"spans": [{"start": 0, "end": float("inf")}]}, "field 'spans', row 1: they cannot be read"),
+        ({"spans": [{"start": 1.9, "end": 3.2}]}, "field 'spans', row 1: they cannot be read"),
         ({"text": GOOD["text"] + "!"}, "row 0 is the same sentence with another sentiment"),
         ({"sentiment": "positive"}, "every row is positive"),
     ],
@@ -76,6 +78,13 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         read(written(tmp_path, [{"text": "a", "language": "en", "sentiment": "neutral"}]))
 
 
+def test_punctuation_alone_is_what_it_is(tmp_path: Path) -> None:
+    rows = [{**GOOD, "text": text, "spans": [], "sentiment": said}
+            for text, said in ((":)", "positive"), (":(", "negative"), ("！！！", "positive"), ("？？？", "negative"))]  # fmt: skip
+    path, splits = written(tmp_path, rows), ("train", "valid", "test")
+    assert sum(len(read_labels(path, split)) for split in splits) == 4
+
+
 def test_the_least_certain_texts_are_suggested_once_and_languages_in_turn() -> None:
     def row(text: str, sure: float) -> dict[str, Any]:
         rest = (1 - sure) / 2
@@ -93,4 +102,7 @@ def test_the_least_certain_texts_are_suggested_once_and_languages_in_turn() -> N
     rows.append({**row("", 0.5), "sentiment": None})
     found = suggest(pa.Table.from_pylist(rows), 4)
     assert found["text"].to_pylist() == ["unsure", "不好说", "half", "很好"]
-    assert found.num_rows == 4 and "p_intent" in found.column_names
+    assert found.num_rows == 4 and {"p_intent", "suggested_sentiment", "suggested_spans"} <= set(found.column_names)
+    assert not {"sentiment", "spans"} & set(found.column_names), "a guess is nobody's label"
+    again = found.rename_columns([{"suggested_sentiment": "sentiment"}.get(n, n) for n in found.column_names])
+    assert suggest(again, 2).column_names.count("doubt") == 1, "what was suggested can be scored and suggested again"

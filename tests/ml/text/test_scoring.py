@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from flashsale.errors import InputError
 from ml import registry
 from ml.__main__ import main
 from ml.text import model, scorer
-from ml.text.score import read_texts, score_file
+from ml.text.score import ADDED, read_texts, score_file
 from ml.text.scorer import Scorer
 
 TEXTS = ["the battery good", "性价比很好", None, "", "the battery good", "很差, the phone bad " * 9, "ＡＢ 书"]
@@ -138,6 +139,65 @@ def test_file_in_file_out(folder: Path, tmp_path: Path, ending: str) -> None:
     score_file(source, target, model=str(folder), threads=1)
     assert target.read_bytes() == first
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"in.{ending}", f"out.{ending}"]
+
+
+def test_objects_of_a_file_are_kept_as_they_came(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"text": "good", "id": 1234567890123456789, "at": "2024-01-01T08:00:00Z", "nested": {"a": [1, "b"]}},
+        {"text": None, "id": "none", "pad": "x" * 3_000_000},
+        {"id": 3},
+    ]
+    source, target = tmp_path / "in.jsonl", tmp_path / "new" / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    score_file(source, target, model=str(folder), threads=1)
+    found = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    assert [{k: v for k, v in row.items() if k not in ADDED.names} for row in found] == rows
+    assert found[0]["sentiment"] and found[1]["sentiment"] is None and found[2]["spans"] == "[]"
+
+
+def test_columns_that_scores_replace_are_named_and_never_lost_for_good(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.parquet"
+    frame = pd.DataFrame({"text": ["good", "bad"], "p_intent": pd.array([0, 1], "Int64")})
+    frame["text"] = frame["text"].astype("category")
+    frame.to_parquet(source)
+    with pytest.raises(InputError, match="p_intent, for good"):
+        score_file(source, source, model=str(folder), threads=1)
+    score_file(source, tmp_path / "out.parquet", model=str(folder), threads=1)
+    assert "p_intent" in capsys.readouterr().err
+    again = pd.read_parquet(tmp_path / "out.parquet")
+    assert again["text"].tolist() == ["good", "bad"] and again["p_intent"].between(0, 1).all()
+
+
+def test_a_bad_place_or_model_is_found_before_the_work(folder: Path, home: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"text": ["good"], "raw": [b"x"]}), source)
+    (tmp_path / "file").write_text("x")
+    for target, message in (
+        (tmp_path, "it is a folder|unknown"),
+        (tmp_path / "file" / "out.parquet", "cannot be written"),
+        (tmp_path / "out.jsonl", "field 'raw': bytes have no JSON"),
+        (tmp_path / "out.csv", "unknown"),
+    ):
+        with pytest.raises(InputError, match=message):
+            score_file(source, target, model=str(folder), threads=1)
+    with pytest.raises(InputError, match="no such folder, and no registry is set"):
+        score_file(source, tmp_path / "o.parquet", model="out/modle", threads=1)
+    assert not (home / "mlflow.db").exists(), "to ask made no registry"
+    changed = tmp_path / "changed"
+    shutil.copytree(folder, changed)
+    (changed / "labels.json").write_text("{}")
+    with pytest.raises(InputError, match="labels.json"):
+        score_file(source, tmp_path / "o.parquet", model=str(changed), threads=1)
+
+
+def test_many_texts_are_cut_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"good battery {at}" for at in range(40)]
+    whole = Scorer(folder, threads=1, precision="fp32").score(texts)
+    monkeypatch.setattr(scorer, "_AT_ONCE", 7)
+    parts = Scorer(folder, threads=1, precision="fp32").score(texts)
+    pd.testing.assert_frame_equal(whole, parts, atol=2e-4)
 
 
 def test_bad_files_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
