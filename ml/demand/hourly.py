@@ -33,7 +33,8 @@ TREND_DAYS = 10.0  # how fast a series' level may move: weight e^(-days / this) 
 LEAST_ROWS = 40  # rows that a class needs for a spread of its own
 #: Share of the shape that counts where a series has one row alone. Stock follows expected demand, so that a sale that
 #: sold out is no draw from all sales: a full prior put simulated ones 4 to 12 % too high.
-ALONE = float(__import__("os").environ.get("ALONE", "0.05"))
+ALONE = 0.05
+LEAST_COMMON = 0.05  # of the sold hours that the commonest amount needs to be one purchase's size
 SHAPES = (0.05, 1e4)  # bounds of k
 
 
@@ -64,24 +65,33 @@ class Rows:
 
 
 def curves(rows: Rows, phi: float) -> Floats:
-    """Each row's demand curve over its slots, sums to 1 over the hours present, shape (rows, slots).
+    """Each row's demand curve over its slots, shape (rows, slots).
 
-    Pooled over all rows, class, class and start hour, and the series where it has more than one row.
+    Pooled over all rows, class, class and start hour, and the series where it has more than one row. Shares sum to 1
+    over the hours that the series ever has: a day of which the panel holds a part is a part of a day.
     """
     classes = [np.zeros(len(rows), dtype=np.int64), rows.group, rows.group * 24 + rows.start]
     if len(np.unique(rows.series)) < len(rows):
         classes.append(rows.series)
     pooled = pooled_curves(rows.units / phi, rows.exposure * rows.present, ends_out(rows), classes)
-    found = pooled * rows.present
-    return np.asarray(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-12))
+    ever = np.zeros((int(rows.series.max()) + 1, rows.present.shape[1]), dtype=bool)
+    np.logical_or.at(ever, rows.series, rows.present)
+    whole = (pooled * ever[rows.series]).sum(axis=1, keepdims=True)
+    return np.asarray(pooled * rows.present / np.maximum(whole, 1e-12))
 
 
 def purchase_size(rows: Rows) -> float:
-    """phi: 1 where all units are whole; else the commonest positive amount, which scaled counts are multiples of."""
+    """phi: 1 where all units are whole; else the commonest positive amount, which scaled counts are multiples of.
+
+    Where no amount is common (weights), it is the mean of squares over the mean: what a mean purchase would be if every
+    hour sold one.
+    """
     sold = rows.units[rows.units > 0]
     if not len(sold) or np.array_equal(sold, np.round(sold)):
         return 1.0
     values, counts = np.unique(np.round(sold, 6), return_counts=True)
+    if counts.max() < LEAST_COMMON * len(sold):
+        return float((sold**2).mean() / sold.mean())
     return float(values[np.argmax(counts)])
 
 
@@ -108,6 +118,7 @@ def levels(rows: Rows, share: Floats) -> Floats:
 
 def _ratio(top: Floats, bottom: Floats, codes: Ints, count: int, towards: float | Floats, weight: float) -> Floats:
     """Sum of `top` over sum of `bottom` by code, pulled towards a value with a weight in units of `bottom`."""
+    weight = max(weight, 1e-9)  # a panel without a sale has no level to weigh by
     above = np.bincount(codes, top, count) + weight * np.asarray(towards)
     return np.asarray(above / (np.bincount(codes, bottom, count) + weight))
 

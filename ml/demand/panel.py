@@ -15,7 +15,6 @@ other by hours of the day. See `ml.demand.hourly` for the method.
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ import pandas as pd
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
-from ml.demand.files import read_panel, refuse_faults
+from ml.demand.files import check_out, moments, numbers, read_panel, refuse_faults, write_panel
 from ml.demand.hidden_hours import calibrate
 from ml.demand.hourly import Floats, Rows, count_bounds, expected_missing, learn
 from ml.demand.unconstrain import CURVE, LEAST_SHARE, NOTHING, OBSERVED
@@ -36,6 +35,7 @@ NEEDED = ("series_id", "hour_start", "units", "in_stock")
 LEVEL = "level"
 SHORT_HOURS = 72  # a panel whose median series spans no more is one of sales
 LEAST_OTHER_DAYS = 1.0  # days of demand seen elsewhere that a series' level needs
+MOST_YEARS = 20  # from the panel's middle; a year mistyped would stretch it over centuries
 PARTLY = 0.5  # exposure of an hour that is marked out of stock and sold something
 
 Ints = npt.NDArray[np.int64]
@@ -69,22 +69,10 @@ def unconstrain_panel(panel: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     lost = lost_hours.sum(axis=1)
     low, high = calibration.bounds(found, lost) if calibration else count_bounds(found, lost, learnt.phi)
     spread = np.where(lost > 0, 1.0 / np.maximum(lost, 1e-12), 0.0)
-    hours = pd.DataFrame(
-        {
-            "series_id": panel["series_id"].to_numpy(),
-            "date": _moments(panel).dt.tz_localize(None).dt.normalize(),
-            "units": panel["units"].to_numpy(dtype=np.float64),
-            "lost": lost_hours[shaped.row, shaped.slot],
-            "row": shaped.row,
-        }
-    )
-    days = hours.groupby(["series_id", "date"], sort=True).agg(
-        units=("units", "sum"), lost=("lost", "sum"), row=("row", "first")
-    )
-    part = (
-        days["lost"].to_numpy() * spread[days["row"]]
-    )  # a sale over midnight shares its bounds out by what is missing
-    out = days.reset_index().assign(method=method[days["row"]])
+    days = _days(panel, shaped, lost_hours)
+    # a sale over midnight shares its bounds out by what is missing
+    part = days["lost"].to_numpy() * spread[days["row"]]
+    out = days.reset_index().assign(method=np.where(days["kept"], OBSERVED, method[days["row"]]))
     out["demand"] = out["units"] + out["lost"]
     out["demand_p10"] = out["units"] + np.minimum(low[days["row"]] * part, out["lost"])
     out["demand_p90"] = out["units"] + np.maximum(high[days["row"]] * part, out["lost"])
@@ -92,8 +80,23 @@ def unconstrain_panel(panel: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return out[["series_id", "date", "units", "demand", "demand_p10", "demand_p90", "method"]]
 
 
-def _moments(panel: pd.DataFrame) -> pd.Series:
-    return pd.to_datetime(panel["hour_start"], utc=True).reset_index(drop=True)
+def _days(panel: pd.DataFrame, shaped: Shaped, lost: Floats) -> pd.DataFrame:
+    """Units and what is missing by series and date, whether all of its hours `kept` stock, and the `row` it lies in.
+
+    A sale of two days may have rows that end on either: the date's row is that of its first hour without stock.
+    """
+    hours = pd.DataFrame(
+        {
+            "series_id": panel["series_id"].to_numpy(),
+            "date": moments(panel["hour_start"], local=False).dt.normalize(),
+            "units": numbers(panel["units"]),
+            "lost": lost[shaped.row, shaped.slot],
+            "row": shaped.row,
+            "kept": numbers(panel["in_stock"]) >= 1.0,
+        }
+    ).sort_values("kept", kind="stable")
+    named = {"units": ("units", "sum"), "lost": ("lost", "sum"), "row": ("row", "first"), "kept": ("kept", "all")}
+    return hours.groupby(["series_id", "date"], sort=True).agg(**named)
 
 
 def _check(panel: pd.DataFrame) -> None:
@@ -102,20 +105,28 @@ def _check(panel: pd.DataFrame) -> None:
             raise InputError("hourly panel", "a column is missing", f"give {', '.join(NEEDED)}", field=name)
     if panel.empty:
         raise InputError("hourly panel", "it holds no row", "give hours of sales")
-    units, stock = panel["units"].astype("float64"), panel["in_stock"].astype("float64")
+    units, stock = numbers(panel["units"]), numbers(panel["in_stock"])
+    hour = moments(panel["hour_start"], local=False)
+    keys = pd.DataFrame({"series_id": panel["series_id"].to_numpy(), "hour": hour.dt.floor("h")})
+    far = (hour - hour.median()).abs() > pd.Timedelta(days=MOST_YEARS * 365)
     faults = (
         ("series_id", panel["series_id"].isna(), "is missing"),
-        ("hour_start", panel["hour_start"].isna(), "is missing"),
-        ("units", ~(units >= 0) | ~np.isfinite(units), "is missing or negative"),
+        ("hour_start", hour.isna(), "is missing or no moment (2026-11-01T08:00:00Z)"),
+        ("hour_start", far, f"lies more than {MOST_YEARS} years from the others"),
+        ("units", ~(units >= 0) | ~np.isfinite(units), "is missing, negative or no number"),
         ("in_stock", ~((stock >= 0) & (stock <= 1)), "is missing or no share of an hour"),
-        ("hour_start", panel.duplicated(["series_id", "hour_start"]), "stands twice for one series"),
+        (
+            "hour_start",
+            keys.duplicated(),
+            "lies in an hour that stands there already; a row is a whole hour",
+        ),
     )
     refuse_faults("hourly panel", faults)
 
 
 def shape(panel: pd.DataFrame) -> Shaped:
     """The panel as rows of hours; hours that it does not hold count as not present."""
-    moment = _moments(panel)
+    moment = moments(panel["hour_start"], local=False)
     hour = (moment.astype("int64") // (3_600 * 10**9 // _unit(moment))).to_numpy()
     series = pd.factorize(panel["series_id"])[0].astype(np.int64)
     first = pd.Series(hour).groupby(series).min().to_numpy()
@@ -132,13 +143,13 @@ def shape(panel: pd.DataFrame) -> Shaped:
     names, index, row = np.unique(row_key, return_index=True, return_inverse=True)
     shape_of = (len(names), slots)
     units, exposure, present = np.zeros(shape_of), np.zeros(shape_of), np.zeros(shape_of, dtype=bool)
-    units[row, slot] = panel["units"].to_numpy(dtype=np.float64)
-    exposure[row, slot] = panel["in_stock"].to_numpy(dtype=np.float64)
+    units[row, slot] = numbers(panel["units"])
+    exposure[row, slot] = numbers(panel["in_stock"])
     present[row, slot] = True
     exposure = np.where((exposure <= 0) & (units > 0), PARTLY, exposure)
-    group = (
-        pd.factorize(panel["class_id"].to_numpy()[index])[0] if "class_id" in panel.columns else np.zeros(len(names))
-    )
+    group = np.zeros(len(names), dtype=np.int64)
+    if "class_id" in panel.columns:  # those without one are a class too
+        group = pd.factorize(panel["class_id"].to_numpy()[index], use_na_sentinel=False)[0]
     day = hour[index] // 24
     rows = Rows(
         units=units,
@@ -173,11 +184,9 @@ def unconstrain_file(source: Path | None, out: Path | None) -> dict[str, Any]:
     """Read a panel, write its daily demand; returns counts. The file appears whole or not at all."""
     if source is None or out is None:
         raise InputError("hourly panel", "only one of --in and --out is given", "give both")
+    check_out(out)
     result = unconstrain_panel(read_panel(source), settings().seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staged = out.with_name(f".{out.name}.{os.getpid()}.staged")
-    result.to_parquet(staged, index=False)
-    os.replace(staged, out)
+    write_panel(result, out)
     counts = result["method"].value_counts()
     print(f"{len(result)} series-days", file=sys.stderr)
     return {

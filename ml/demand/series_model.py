@@ -40,6 +40,7 @@ HEADS: dict[str, dict[str, Any]] = {
 SOFT = 0.1  # of the base, added to both sides of the ratio: a period without sales is no minus infinity
 SIZES = (1.0 / 3.0, 2.0 / 3.0)  # shares of past rows that are small, and small or middling, by their base
 LEAST_ROWS = 200  # rows that a group needs for a calibration of its own
+MOST_BLOCKS = 52  # circumstances that a shift is held against
 FEW_ROWS = 10  # a correction learnt from n rows, fewer than those, counts by n / (n + 10)
 LEVELS = np.array([0.1, 0.09, 0.08, 0.07, 0.06, 0.05])  # of a bound that is to miss a tenth
 NEVER = -50.0  # a log ratio that no count falls short of: no bound above zero misses a zero
@@ -81,6 +82,9 @@ def fit_predict(
     data = lightgbm.Dataset(train, categorical_feature=categorical, params=setup).construct()
     out = {}
     for name, own in HEADS.items():
+        if name == "tweedie" and not units.any():  # it has nothing to learn where nothing was ever sold
+            out[name] = np.zeros(len(test))
+            continue
         _aim(data, name, units, base)
         raw = np.asarray(lightgbm.train({**setup, **own}, data, ROUNDS).predict(test, raw_score=True))
         out[name] = np.exp(raw) * test_base if name == "tweedie" else from_ratio(raw, test_base)
@@ -149,22 +153,31 @@ def calibrate(raw: pd.DataFrame, units: Floats, base: Floats, promo: Bools, bloc
         block: a number by row; rows of one number were forecast in the same circumstances.
         whole: units are counts. A bound is then rounded outwards, and shifted until it covers its share when rounded.
     """
-    cuts = np.quantile(base, SIZES)
-    group, count, every = _groups(base, promo, cuts), 2 * (len(SIZES) + 1), np.ones(len(units), dtype=bool)
-    low, high = _gaps(raw, units, base, whole)
+    count = 2 * (len(SIZES) + 1)
     found = np.tile([[1.0], [0.0], [0.0]], count)
+    if not len(units):  # a shop that was shut in all the periods before: nothing is known to correct by
+        return Calibration(np.zeros(len(SIZES)), found[0], found[1], found[2], whole)
+    cuts = np.quantile(base, SIZES)
+    group, every = _groups(base, promo, cuts), np.ones(len(units), dtype=bool)
+    low, high = _gaps(raw, units, base, whole)
+    block = _merged(block)
+    shifts: dict[bytes, tuple[float, float]] = {}  # groups that are too small share their kind's
     for k in range(count):
         kind = promo == bool(k // (len(SIZES) + 1))
         kind = kind if kind.sum() >= LEAST_ROWS else every
         use = own if (own := group == k).sum() >= LEAST_ROWS else kind
-        found[:, k] = (
-            _ratio(mean_of(raw)[kind], units[kind]),
-            _shift(low[use], block[use]),
-            -_shift(-high[use], block[use]),
-        )
+        if (key := use.tobytes()) not in shifts:
+            shifts[key] = _shift(low[use], block[use]), -_shift(-high[use], block[use])
+        found[:, k] = (_ratio(mean_of(raw)[kind], units[kind]), *shifts[key])
         found[0, k] **= _trust(int(kind.sum()))
         found[1:, k] *= _trust(int(use.sum()))
     return Calibration(cuts, found[0], found[1], found[2], whole)
+
+
+def _merged(block: Ints) -> Ints:
+    """Blocks in order, neighbours joined where there are more than `MOST_BLOCKS`: a jackknife over more costs time."""
+    names, place = np.unique(block, return_inverse=True)
+    return np.asarray(place // -(-len(names) // MOST_BLOCKS), dtype=np.int64)
 
 
 def _trust(rows: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from flashsale.settings import settings
-from ml.demand.files import read_panel
+from ml.demand.files import check_out, read_panel
 from ml.demand.series_backtest import MODELS, backtest
-from ml.demand.series_panel import Floats, build_panel
+from ml.demand.series_panel import KNOWN, Floats, build_panel
 
 FORECASTS, METRICS, PICTURE = "forecasts.parquet", "metrics.json", "backtest.png"
 POINT = {"model": "p50"}  # the column judged by absolute error; the mean is judged by its sum
@@ -34,9 +35,9 @@ def metrics_of(forecasts: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _one(part: pd.DataFrame, model: str) -> dict[str, float]:
+def _one(part: pd.DataFrame, model: str) -> dict[str, float | None]:
     units = part["units"].to_numpy(dtype=np.float64)
-    total = max(float(units.sum()), 1e-9)
+    total = float(units.sum()) or np.nan  # where nothing was sold no error is a share of it
     point = part[POINT.get(model, model)].to_numpy(dtype=np.float64)
     mean = part["mean" if model == "model" else model].to_numpy(dtype=np.float64)
     found = {"wape": float(np.abs(point - units).sum()) / total, "bias": float(mean.sum()) / total - 1.0}
@@ -50,7 +51,7 @@ def _one(part: pd.DataFrame, model: str) -> dict[str, float]:
             f"pinball_{name}": pinball(units, part[name].to_numpy(dtype=np.float64), share)
             for name, share in (("p10", 0.1), ("p50", 0.5), ("p90", 0.9))
         }
-    return {name: round(value, 6) for name, value in found.items()}
+    return {name: round(value, 6) if np.isfinite(value) else None for name, value in found.items()}
 
 
 def covered(forecasts: pd.DataFrame) -> pd.Series:
@@ -72,8 +73,12 @@ def backtest_file(source: Path, out: Path, horizon: int, holdout: int) -> dict[s
 
     Returns the metrics over all periods and in promotions. Each file appears whole or not at all.
     """
+    check_out(out, folder=True)
     frame = read_panel(source)
     panel = build_panel(frame)
+    left = sorted(set(map(str, frame.columns)) - {*KNOWN, *panel.extra})
+    if left:
+        print(f"columns that hold no numbers are left out: {', '.join(left)}", file=sys.stderr, flush=True)
     forecasts = backtest(panel, horizon, holdout, settings().seed)
     found = {
         "horizon": horizon,
@@ -114,7 +119,7 @@ def picture(forecasts: pd.DataFrame, found: dict[str, Any], path: Path) -> None:
     groups = [name for name in ("all", "promotion", "plain") if name in found]
     for k, model in enumerate(MODELS):
         places = np.arange(len(groups)) + 0.2 * (k - 1.5)
-        axes[0, 1].bar(places, [found[g][model]["wape"] for g in groups], 0.2, label=model.replace("_", " "))
+        axes[0, 1].bar(places, [found[g][model]["wape"] or 0.0 for g in groups], 0.2, label=model.replace("_", " "))
     axes[0, 1].set_xticks(np.arange(len(groups)), groups)
     axes[0, 1].set(title="Absolute error over units (WMAPE)")
     axes[0, 1].legend()

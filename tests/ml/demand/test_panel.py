@@ -156,3 +156,81 @@ def test_a_bad_value_is_named_with_its_row(field: str, value: object) -> None:
     with pytest.raises(InputError) as error:
         unconstrain_panel(panel)
     assert (error.value.field, error.value.row) == (field, 7)
+
+
+def _hours(series: str, start: str, units: list[float], stock: list[float]) -> pd.DataFrame:
+    moments = pd.Timestamp(start, tz="UTC") + pd.to_timedelta(np.arange(len(units)), unit="h")
+    return pd.DataFrame({"series_id": series, "hour_start": moments, "units": units, "in_stock": stock})
+
+
+def test_a_part_of_a_day_is_a_part_of_a_day() -> None:
+    """The panel ends at four in the morning: what was missing in three night hours is no whole day's demand."""
+    rng = np.random.default_rng(3)
+    curve = np.array([0.2] * 8 + [2.4] * 16)
+    frames = [
+        _hours(f"s{k}", "2026-03-01", list(rng.poisson(np.tile(curve, 30)) * 1.0), [1.0] * 720) for k in range(20)
+    ]
+    tail = [_hours(f"s{k}", "2026-03-31", [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]) for k in range(20)]
+    found = unconstrain_panel(pd.concat(frames + tail, ignore_index=True))
+    last = found[found["date"] == found["date"].max()]
+    lost = (last["demand"] - last["units"]).to_numpy()
+    assert len(last) == 20 and (lost > 0).all() and lost.max() < 2.0, "0.6 units were to be had in three such hours"
+
+
+def test_a_day_of_a_long_sale_that_kept_stock_is_observed() -> None:
+    rng = np.random.default_rng(4)
+    sales = []
+    for k in range(60):
+        units, ends = rng.poisson(3.0, 48) * 1.0, 30 if k % 2 else 48
+        stock = (np.arange(48) < ends) * 1.0
+        sales.append(_hours(f"s{k}", "2026-03-01", list(units * stock), list(stock)))
+    found = unconstrain_panel(pd.concat(sales, ignore_index=True)).set_index(["series_id", "date"])
+    first, second = (found.xs(day, level="date")["method"] for day in sorted(found.index.unique("date")))
+    assert (first == "observed").all() and (second == "curve").sum() == 30 == (second == "observed").sum()
+
+
+def test_a_panel_of_weights_or_without_a_sale_is_read() -> None:
+    rng = np.random.default_rng(5)
+    frames = []
+    for k in range(8):
+        stock = np.tile((np.arange(24) < (14 if k % 2 else 24)) * 1.0, 30)
+        frames.append(_hours(f"s{k}", "2026-03-01", list(rng.gamma(2.0, 0.7, 720) * stock), list(stock)))
+    panel = pd.concat(frames, ignore_index=True)
+    found = unconstrain_panel(panel)
+    assert np.isfinite(found[["demand", "demand_p10", "demand_p90"]]).all(axis=None)
+    nothing = unconstrain_panel(panel.assign(units=0.0, class_id=None))
+    assert (nothing[["units", "demand_p10"]] == 0).all(axis=None) and np.isfinite(nothing["demand_p90"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("units", "x", "field 'units', row 1: is missing, negative or no number"),
+        ("in_stock", "yes", "field 'in_stock', row 1"),
+        ("hour_start", "05.01.2024 00:00", "field 'hour_start', row 1: is missing or no moment"),
+        ("hour_start", "2204-01-01T00:00:00Z", "row 1: lies more than 20 years from the others"),
+        ("hour_start", "2026-01-01T00:30:00Z", "row 1: lies in an hour that stands there already"),
+    ],
+)
+def test_faulty_rows_are_named(name: str, value: str, words: str) -> None:
+    panel = _panel()[0].astype({"hour_start": str, "units": object, "in_stock": object})
+    panel.loc[1, name] = value
+    with pytest.raises(InputError, match=words):
+        unconstrain_panel(panel)
+    with pytest.raises(InputError, match="row 0: is missing or no moment"):
+        unconstrain_panel(_panel()[0].assign(hour_start=1_767_225_600))
+
+
+def test_a_result_is_written_as_its_ending_says(tmp_path: Path) -> None:
+    panel, _ = _panel()
+    panel.assign(series_id=panel["series_id"].str.replace("s", "000")).to_csv(tmp_path / "in.CSV", index=False)
+    for name in ("out.csv", "out.jsonl", "out.parquet"):
+        assert unconstrain_file(tmp_path / "in.CSV", tmp_path / name)["rows"] == 240
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "out.csv", dtype={"series_id": str}),
+        pd.read_parquet(tmp_path / "out.parquet").astype({"date": str}),
+    )
+    assert pd.read_csv(tmp_path / "out.csv", dtype={"series_id": str})["series_id"].iloc[0] == "0000"
+    with pytest.raises(InputError, match="it is a folder"):
+        unconstrain_file(tmp_path / "in.CSV", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.CSV", "out.csv", "out.jsonl", "out.parquet"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,56 @@ def test_periods_that_nobody_recorded_keep_their_place(panel: pd.DataFrame) -> N
     found, whole = build_panel(panel[panel["period_start"] != lost]), build_panel(panel)
     assert found.periods.equals(whole.periods)
     assert not found.there[:, 40].any() and found.there[:, 39].all()
+
+
+def test_days_are_the_shops_own(panel: pd.DataFrame) -> None:
+    """A zoned midnight, across summer time, stays that day; series keep their kind and order of numbers."""
+    local = panel.assign(period_start=panel["period_start"].dt.tz_localize("Europe/Berlin"))
+    numbered = local.assign(
+        series_id=panel["series_id"].str[1:].astype(int) + 95, promo_type=panel["promo_type"].astype("category")
+    )
+    found, whole = build_panel(numbered), build_panel(panel)
+    assert found.periods.equals(whole.periods) and found.weekly and np.array_equal(found.units, whole.units)
+    assert found.series.tolist() == list(range(95, 119)) and found.promo_names == whole.promo_names
+
+
+def test_other_periods_are_refused(panel: pd.DataFrame) -> None:
+    late = panel["series_id"] >= "s20"
+    moved = panel.assign(period_start=panel["period_start"] + pd.to_timedelta(np.where(late, 6, 0), unit="D"))
+    with pytest.raises(InputError, match="field 'period_start', row 1800: begins a week on another day"):
+        build_panel(moved)
+    hours = panel.assign(
+        period_start=pd.Timestamp("2024-01-01") + pd.to_timedelta(panel.groupby("series_id").cumcount(), unit="h")
+    )
+    with pytest.raises(InputError, match="field 'period_start', row 1: lies less than a day after another"):
+        build_panel(hours)
+
+
+def test_columns_with_gaps_and_decimals_are_numbers(panel: pd.DataFrame) -> None:
+    rows = panel.head(90)
+    holiday = [None, True, False] * 30
+    given = rows.assign(holiday=pd.Series(holiday, dtype=object), fee=[Decimal("1.5")] * 90, note="x", list_price=4.0)
+    found = build_panel(given)
+    assert sorted(found.extra) == ["fee", "holiday", "store"]
+    assert found.extra["holiday"][0, :3].tolist()[1:] == [1.0, 0.0] and np.isnan(found.extra["holiday"][0, 0])
+    with pytest.raises(InputError, match="field 'list_price', row 7: is not above zero or no number"):
+        build_panel(
+            given.astype({"list_price": object}).assign(list_price=lambda f: f["list_price"].where(f.index != 7, "abc"))
+        )
+
+
+def test_a_panel_without_a_sale_or_after_a_long_rest_is_forecast(panel: pd.DataFrame, tmp_path: Path) -> None:
+    few = panel[panel["series_id"] < "s04"]
+    none = build_panel(few.assign(units=0))
+    found = backtest(none, HORIZON, HOLDOUT, seed=1)
+    assert (found[["mean", "p10", "p50"]] < 0.5).all(axis=None) and np.isfinite(found["p90"]).all()
+    assert metrics_of(found)["all"]["model"]["wape"] is None, "of no sale no error is a share"
+    weeks = sorted(few["period_start"].unique())
+    rested = few[few["period_start"].isin(weeks[:60] + weeks[-12:])]
+    assert np.isfinite(backtest(build_panel(rested), HORIZON, HOLDOUT, seed=1)[["p10", "p90"]]).all(axis=None)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="it is a file"):
+        backtest_file(tmp_path / "panel.parquet", tmp_path / "file", HORIZON, HOLDOUT)
 
 
 def test_months_stay_as_they_are() -> None:
