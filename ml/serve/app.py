@@ -183,11 +183,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     else:
         fields = [masked(part) for part in place if isinstance(part, str)]
         rows = [part for part in place if isinstance(part, int)]
+        like = '{"texts": ["…", null]} as ' if request.url.path.endswith("/score") else ""
         refusal = Refusal(
             422,
             "input",
             first["msg"],
-            'send {"texts": ["…", null]} as application/json, or see /openapi.json',
+            f"send {like}application/json, or see /openapi.json",
             field=".".join(fields) or "body",
             row=rows[-1] if rows else None,
         )
@@ -196,5 +197,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    refusal = Refusal(error.status_code, "route", str(error.detail), "see /openapi.json for what there is")
+    if error.status_code == 400:  # FastAPI's own words for a body that it could not decode
+        refusal = Refusal(400, "input", "it cannot be decoded", "send JSON in UTF-8", field="body")
+    else:
+        refusal = Refusal(error.status_code, "route", str(error.detail), "see /openapi.json for what there is")
     return await _refused(request, refusal)
