@@ -139,7 +139,10 @@ def score_file(source: Path, target: Path, *, model: str | None, threads: int | 
     folder, label = locate(model)
     from ml.text.scorer import Scorer
 
-    scorer = Scorer(folder, threads=threads)
+    try:
+        scorer = Scorer(folder, threads=threads)
+    except ValueError as error:
+        raise InputError(f"model {folder.name}", str(error), "fetch or train it again") from error
     began = time.monotonic()
     texts = table["text"].to_pylist()
     frame = scorer.score(texts)
@@ -192,7 +195,7 @@ def locate(model: str | None) -> tuple[Path, str]:
     from flashsale.text_serving import model_version
     from ml import registry
     from ml.text.pipeline import MODEL
-    from ml.text.scorer import MANIFEST, check_manifest
+    from ml.text.scorer import MANIFEST
 
     if model is None:
         root = registry.fetch_champion(MODEL)
@@ -205,10 +208,6 @@ def locate(model: str | None) -> tuple[Path, str]:
     folder = registry.model_folder(root)
     if not (folder / MANIFEST).is_file():
         raise InputError(f"model {model}", "the folder holds no text model", "name one that `text train` wrote")
-    try:
-        check_manifest(folder)
-    except ValueError as error:
-        raise InputError(f"model {folder.name}", str(error), "fetch or train it again") from error
     if (root / registry.VERSION_FILE).is_file():
         return folder, model_version(root)
     return folder, "local-" + hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:12]
