@@ -192,7 +192,9 @@ def _measure(
     for c in prange(ordered.shape[0]):
         mean_sales, q, below, units = 0.0, 0, 0, -1
         need = 0
-        while q < most[c]:
+        top = ordered[c, scenarios - 1]
+        # what minimum service asks for beyond the supply has to be seen, so that it is refused
+        while q < most[c] or (mean_sales < wanted[c] - 1e-9 and q < top):
             while below < scenarios and ordered[c, below] < q + 1:
                 below += 1
             left = 1.0 - below / scenarios
@@ -205,7 +207,7 @@ def _measure(
             mean_sales += left
             q += 1
         if units < 0:
-            units = q
+            units = min(q, most[c])
         least[c] = need
         length[c] = max(units, need)
 

@@ -97,10 +97,19 @@ class Tables:
 
 
 def make_tables(sku: Sku, regions: list[Region]) -> Tables:
-    """Survival and expected-sales tables up to the SKU's supply or the largest demand, whichever is less."""
-    most = int(min(sku.supply_units, max(int(sku.demand.max(initial=0)), 1)))
-    steps = np.arange(1, most + 1)
+    """Survival and expected-sales tables up to the SKU's supply or the largest demand, whichever is less.
+
+    Where minimum service alone asks for more than the supply they reach that far: what cannot be had has to be seen.
+    """
     ordered = np.sort(sku.demand, axis=2)
+    needed = [
+        _needed(ordered[a, r], region.min_service)
+        for a in range(len(sku.actions))
+        for r, region in enumerate(regions)
+        if region.min_service > 0
+    ]
+    most = int(min(max([sku.supply_units, *needed]), max(int(sku.demand.max(initial=0)), 1)))
+    steps = np.arange(1, most + 1)
     scenarios = sku.demand.shape[2]
     survival = np.empty((len(sku.actions), len(regions), most))
     for a in range(len(sku.actions)):
@@ -121,6 +130,22 @@ def make_tables(sku: Sku, regions: list[Region]) -> Tables:
         holding=np.array([sku.unit_cost - sku.salvage_value + region.shipping_cost for region in regions]),
         discount=np.array([sku.list_price - action.price for action in sku.actions]),
     )
+
+
+def _needed(ordered: Ints, service: float) -> int:
+    """Units whose expected sales are at least this share of expected demand; `ordered` scenarios, shape (n,).
+
+    Expected sales rise along a line between two scenarios, by the share of scenarios above.
+    """
+    count = len(ordered)
+    before = np.concatenate([[0], ordered[:-1]])
+    above = (count - np.arange(count)) / count
+    reached = np.cumsum((ordered - before) * above)
+    wanted = service * float(ordered.mean()) - 1e-9
+    k = int(np.searchsorted(reached, wanted))
+    if k == count:
+        return int(ordered[-1])
+    return int(np.ceil(ordered[k] - (reached[k] - wanted) / above[k]))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ back. Supply, space, budgets, minimum service and the ladder hold for both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -104,8 +104,10 @@ def replan(case: Case, options: Options) -> Replanned:
         InputError: where the live figures cannot be used, the sale has not begun, or it is over.
     """
     plan = case.plan
-    sent = [Sent(plan.offers.begins, plan.units), *(Sent(step.at, step.units) for step in case.steps)]
-    running = read_running(case.name, plan.offers, case.minutes, sent)
+    moved = [part for step in case.steps for part in _on_their_way(step, options.transfer_hours)]
+    running = read_running(case.name, plan.offers, case.minutes, [Sent(plan.offers.begins, plan.units), *moved])
+    transit = sum((part.units for part in moved if part.at > running.clock), np.zeros_like(plan.units))
+    running = replace(running, left=running.left + np.maximum(transit, 0))
     clocked = _Clocked.of(case, running, options.transfer_hours)
     quantiles = plan.log_quantiles + np.log(np.maximum(clocked.whole, 1e-9))[:, :, None]
     demand, ahead = _scenarios(case, clocked, quantiles, options.seed)
@@ -117,6 +119,12 @@ def replan(case: Case, options: Options) -> Replanned:
     within = improve(search, Decision.nothing(rest), max(allowed - used, 0))
     beyond = improve(search, within, MOST_BEYOND, supply=True) if options.ask_beyond else within
     return Replanned(case, running, clocked.seen, demand, search, within, beyond, used, allowed)
+
+
+def _on_their_way(step: Step, hours: float) -> tuple[Sent, Sent]:
+    """What an earlier re-plan took out at once, and brought in when it arrives: no stock reading before knows of it."""
+    arrives = step.at + pd.Timedelta(hours=hours)
+    return Sent(step.at, np.minimum(step.units, 0)), Sent(arrives, np.maximum(step.units, 0))
 
 
 @dataclass(frozen=True)

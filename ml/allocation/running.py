@@ -117,6 +117,11 @@ def _checked(name: str, minutes: pd.DataFrame) -> pd.DataFrame:
             words = "it is no moment" if column == "minute" else f"{frame.loc[rows, column].iloc[0]} is below 0"
             raise InputError(subject, words, "mend the row, or watch the sale again from its checkpoint",
                              field=column, row=int(np.flatnonzero(rows)[0]))  # fmt: skip
+    key = [column for column in ("minute", "sku_id", "region_id", "topic") if column in frame]
+    twice = frame.duplicated(key)
+    if twice.any():
+        raise InputError(subject, "the minute stands twice for a SKU and region", "leave one of the rows out",
+                         field="minute", row=int(np.flatnonzero(twice)[0]))  # fmt: skip
     return frame
 
 

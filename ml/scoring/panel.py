@@ -64,12 +64,11 @@ def _filled(units: Floats, usable: Bools) -> Floats:
     """Units with unusable days replaced by the mean of usable ones within `FILL_DAYS`, else of the whole series."""
     kernel = np.ones(2 * FILL_DAYS + 1)
     kept = np.where(usable, units, 0.0)
-    total = np.apply_along_axis(np.convolve, 1, kept, kernel, mode="same") if units.size else kept
-    count = np.apply_along_axis(np.convolve, 1, usable.astype(float), kernel, mode="same") if units.size else kept
-    # `same` of a short series is as long as the kernel: keep the middle.
-    if total.shape[1] != units.shape[1]:
-        first = (total.shape[1] - units.shape[1]) // 2
-        total, count = total[:, first : first + units.shape[1]], count[:, first : first + units.shape[1]]
+    own = slice(FILL_DAYS, FILL_DAYS + units.shape[1])
+    total, count = (
+        np.apply_along_axis(np.convolve, 1, given, kernel, mode="full")[:, own] if units.size else kept
+        for given in (kept, usable.astype(float))
+    )
     whole = kept.sum(axis=1) / np.maximum(usable.sum(axis=1), 1)
     local = np.where(count > 0, total / np.maximum(count, 1.0), whole[:, None])
     return np.asarray(np.where(usable, units, local), dtype=np.float64)

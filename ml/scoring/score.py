@@ -45,7 +45,8 @@ def score_campaign(
         Rows of levels `cell`, `sku` and `campaign` in the columns of `CAMPAIGN_SCORES`, less hash and key.
     """
     offers = offers.sort_values(["sku_id", "region_id"], kind="stable").reset_index(drop=True)
-    starts, ends = pd.Timestamp(offers["starts_at"].iloc[0]), pd.Timestamp(offers["ends_at"].iloc[0])
+    # offers may start hours or days apart: the sale's days are those that any of them touches
+    starts, ends = pd.Timestamp(offers["starts_at"].min()), pd.Timestamp(offers["ends_at"].max())
     window = window_of(panel, starts, ends)
     sale = sale_effects(panel, offers, window, products, warehouses)
     cells = _cells(panel, offers, sale.cells, window.during)
@@ -63,7 +64,7 @@ def score_campaign(
 
 def _weights(cells: pd.DataFrame) -> dict[str, Floats]:
     """What a unit's error is worth in each bounded figure, by cell."""
-    margin = cells["usual_margin"].clip(lower=0.0).to_numpy(dtype=np.float64)
+    margin = cells["usual_margin"].abs().to_numpy(dtype=np.float64)
     return {
         "incremental_sales": np.ones(len(cells)),
         "incremental_revenue": cells["list_price"].to_numpy(dtype=np.float64),

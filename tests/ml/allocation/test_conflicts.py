@@ -41,6 +41,14 @@ def test_a_supply_that_is_too_small_is_named_with_both_regions() -> None:
     assert "of b" not in said and "space" not in said
 
 
+@pytest.mark.parametrize("wanted", [(30,), (30, 28)])
+def test_one_region_that_needs_more_than_the_supply_is_named_alone(wanted: tuple[int, ...]) -> None:
+    """No plan serves nine tenths of thirty units from five: that is refused, at fixed offers and at several alike."""
+    alone = [Region("r0", PLENTY, 0.0, 0.9), Region("r1", PLENTY, 0.0)]
+    said = _message(Problem([_sku("a", 5, *wanted), _sku("b", PLENTY, 30)], alone))
+    assert ("supply_units of a (5)" in said or "supply is 5" in said) and "r1" not in said
+
+
 def test_a_budget_is_named_without_what_does_not_matter() -> None:
     regions = [Region("r0", 100, 0.0, 0.5), Region("r1", 100, 0.0)]
     said = _message(Problem([_sku("a", 500, 30)], regions, stock_budget=20.0))

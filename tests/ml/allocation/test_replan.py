@@ -245,3 +245,19 @@ def test_the_audit_names_every_kind_of_fault() -> None:
     assert "price changes" in _faults(strict, clean)
     before = clean[clean.within_limits].assign(status="applied")
     assert "price changes" in _faults(made, clean, before.assign(replan_id="earlier"))
+
+
+def test_units_on_their_way_are_neither_lost_nor_moved_again() -> None:
+    """Half an hour after a move a shelf is counted: what is still on the road is no shortage."""
+    made = small_sale([[100.0] * 3], [[150, 100, 40]], changes=0)
+    first = replan(made.case(minutes_of(made, 6, [[25, 25, 25]])), Options(7, ask_beyond=False))
+    step = Step(first.running.clock, first.within.profile, moved_units(first.within), 0)
+    assert step.units[0, 2] > 20 and step.units.sum() == 0
+    minutes = minutes_of(made, 6.5, [[27, 27, 27]])
+    sold_then = set(minutes.loc[minutes["region_id"] == "west", "minute"])
+    counted = next(at for at in (START + pd.Timedelta(minutes=k) for k in range(370, 390)) if at not in sold_then)
+    row = {"minute": counted, "sku_id": "a", "region_id": "west", "units": 0, "cancelled_units": 0, "on_hand": 13}
+    minutes = pd.concat([minutes, pd.DataFrame([row])], ignore_index=True)
+    second = replan(made.case(minutes, (step,)), Options(7, ask_beyond=False))
+    assert abs(int(second.running.left.sum()) - (290 - 81)) <= 2
+    assert not moved_units(second.within).any()

@@ -91,3 +91,10 @@ def test_a_missing_column_and_a_moment_that_is_none_are_named() -> None:
     bad.loc[0, "minute"] = "noon"
     with pytest.raises(InputError, match="'minute', row 0: it is no moment"):
         read_running("s", _offers(), bad, [])
+
+
+def test_a_minute_that_stands_twice_is_refused_and_not_counted_twice() -> None:
+    rows = [{"minute": 1, "units": 3}, {"minute": 2, "units": 2}, {"minute": 9}]
+    assert _read(rows).sold[0].sum() == 5
+    with pytest.raises(InputError, match="field 'minute', row 3: the minute stands twice"):
+        _read([*rows, rows[0]])

@@ -11,6 +11,7 @@ import pytest
 from ml.demand.unconstrain import CELL, unconstrain
 from ml.scoring.panel import build_panel
 from ml.scoring.score import ALPHA, score_campaign
+from tests.ml.scoring.planted import plain_base
 
 
 def _score(
@@ -156,3 +157,29 @@ def test_an_artificial_stock_cap_lowers_the_sales_lift_and_leaves_the_demand_lif
     assert sales[0] - sales[1] == pytest.approx(removed, rel=0.05)
     assert sales[1] < 0.5 * sales[0]
     assert demand[1] == pytest.approx(demand[0], rel=0.12)
+
+
+def test_offers_that_start_days_apart_are_each_seen() -> None:
+    """Thirty units a region on the day of either offer: the sale's days are those that any of its offers touches."""
+    base, days = plain_base(7), {"s01": 90, "s02": 92}
+    daily = base.daily
+    offers = []
+    for name, day in days.items():
+        start = pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(days=day)
+        sold = (
+            (daily.sku_id == name) & (daily.sales_date == start.tz_localize(None)) & daily.region_id.isin(["r0", "r1"])
+        )
+        daily.loc[sold, ["units", "revenue"]] += (30, 300.0)
+        daily.loc[sold, "in_campaign"] = True
+        part = daily[sold].rename(columns={"units": "units_sold"})[["sku_id", "region_id", "units_sold", "revenue"]]
+        offers.append(part.assign(starts_at=start, ends_at=start + pd.Timedelta(days=1), demand=part.units_sold * 1.0))
+    frame = pd.concat(offers).assign(
+        unit_cost=9.5, shipping_cost=1.0, list_price=10.0, offer_price=10.0, allocated_units=100, refunds=0.0,
+        units_returned=0, is_sold_out=False, demand_p10=lambda f: f.demand, demand_p90=lambda f: f.demand,
+    )  # fmt: skip
+    signals = pd.DataFrame({"signal_date": pd.to_datetime([]), "sku_id": [], "text_count": [], "sentiment_mean": []})
+    found = score_campaign(build_panel(daily), frame, signals, base.products, base.warehouses)
+    cells = found[found.level == "cell"]
+    assert cells.incremental_sales.to_numpy() == pytest.approx(30.0, abs=9.0)
+    # list price below cost and shipping: what is unsure about units is unsure about money all the same
+    assert (cells.net_margin_upper - cells.net_margin_lower > 1.0).all()
