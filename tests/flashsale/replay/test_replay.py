@@ -66,15 +66,18 @@ def test_the_same_input_gives_the_same_bytes(replayed: Path, bare: Path, small_s
         assert (tmp_path / "again" / name).read_bytes() == (replayed / name).read_bytes(), name
 
 
-def test_its_plan_answers_questions(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_plan_answers_questions(replayed: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in replayed.rglob("*") if path.is_file()}
     row = pq.read_table(replayed / FILES[0]).to_pylist()[0]
     told = explain_cell(str(replayed), row["sku_id"], row["region_id"])
     assert row["explanation"] in told["words"] and told["allocate_units"] == row["allocate_units"]
-    found = what_if(str(replayed), ["skus.*.supply_units=1"])
+    with pytest.raises(InputError, match="what-if"):
+        what_if(str(replayed), ["skus.*.supply_units=1"])
+    assert "min_service" in capfd.readouterr().err  # one unit cannot serve a fifth of what the first region wants
+    found = what_if(str(replayed), ["skus.*.supply_units=1", "regions.*.min_service=0"])
     assert found["before"]["units"] == json.loads((replayed / FILES[2]).read_text())["plan"]["units"]
     assert found["after"]["units"] <= len({r["sku_id"] for r in found["rows"]})
-    assert "In total" in capsys.readouterr().err
+    assert "In total" in capfd.readouterr().err
     with pytest.raises(InputError, match="not in it"):
         explain_cell(str(replayed), "no-such-sku", row["region_id"])
     assert before == {path: path.read_bytes() for path in replayed.rglob("*") if path.is_file()}
