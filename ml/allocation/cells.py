@@ -16,6 +16,7 @@ import numpy.typing as npt
 from numba import njit, prange
 
 from flashsale.errors import InputError
+from ml.allocation.problem import with_slack
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -146,7 +147,8 @@ def make_cells(
     _tabulate(ordered, start, survival, sales)
     return Cells(
         np.arange(skus + 1) * regions, np.tile(np.arange(regions), skus), start, survival, sales, margin, holding,
-        money, np.maximum(np.repeat(list_price - price, regions), 0.0), least, supply.astype(np.int64), limits,
+        money, np.maximum(np.repeat(list_price - price, regions), 0.0), least, supply.astype(np.int64),
+        with_slack(limits),
     )  # fmt: skip
 
 

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flashsale.errors import InputError
-from ml.allocation.problem import Choice, Problem, use_of
+from ml.allocation.problem import Choice, Problem, use_of, with_slack
 
 Floats = npt.NDArray[np.float64]
-SLACK = 1e-7  # share of a limit that rounding of floats may take
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ def _holds(problem: Problem, actions: list[int], rows: _Rows) -> bool:
         if i in rows.supplies and problem.tables[i].least[a].sum() > problem.skus[i].supply_units:
             return False
         total += use_of(problem.skus[i], problem.tables[i], Choice(a, problem.tables[i].least[a]))
-    return all(total[k] <= problem.limits[k] * (1 + SLACK) + 1e-9 for k in rows.limits)
+    kept = sorted(rows.limits)
+    return bool((total[kept] <= with_slack(problem.limits)[kept]).all())
 
 
 def _actions(problem: Problem, rows: _Rows) -> list[int] | None:
@@ -76,7 +76,7 @@ def _actions(problem: Problem, rows: _Rows) -> list[int] | None:
     ones = sparse.csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))))
     constraints = [optimize.LinearConstraint(ones, 1, 1)]
     if kept:
-        most = problem.limits[kept] * (1 + SLACK) + 1e-9
+        most = with_slack(problem.limits[kept])
         constraints.append(optimize.LinearConstraint(np.array(uses).T[kept], -np.inf, most))
     answer = optimize.milp(
         np.array(cost), integrality=np.ones(len(cost)), bounds=optimize.Bounds(0, 1), constraints=constraints

@@ -16,6 +16,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+SLACK = 1e-9  # share of a limit that the rounding of sums of floats may take; less than a cent of any budget
+
+
+def with_slack(limits: Floats) -> Floats:
+    """Limits as they are held: what uses one up exactly is not refused for how floats add up."""
+    return limits * (1 + SLACK) + 1e-9
+
 
 @dataclass(frozen=True)
 class Action:

@@ -93,7 +93,7 @@ def read_running(name: str, offers: Offers, minutes: pd.DataFrame, sent: Sequenc
     if clock >= offers.ends:
         words = f"it ended at {offers.ends:%Y-%m-%d %H:%M} UTC"
         raise InputError(f"sale {name}", words, "score it instead: the DAG post_sale", field="minute")
-    units, readings = _by_minute(name, offers, frame[frame["minute"] < clock], int((clock - offers.begins) / MINUTE))
+    units, readings = _by_minute(name, offers, frame, int((clock - offers.begins) / MINUTE))
     opening, level = _stock(units, readings, _arrived(offers, sent, units.shape))
     on_sale = _on_sale(offers, units.shape[2])[:, None, :]
     stocked = ((opening >= 1) | (units > 0)) & on_sale
@@ -126,12 +126,13 @@ def _checked(name: str, minutes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_minute(name: str, offers: Offers, frame: pd.DataFrame, count: int) -> tuple[Floats, Floats]:
-    """Net units and last stock reading (NaN: none) of each cell and minute, shape (skus, regions, minutes)."""
+    """Net units and last stock reading (NaN: none) of each cell in `count` minutes, shape (skus, regions, minutes)."""
     sku = pd.Index(offers.sku_ids).get_indexer(pd.Index(frame["sku_id"].astype(str)))
     region = pd.Index(offers.region_ids).get_indexer(pd.Index(frame["region_id"].astype(str)))
     at = ((frame["minute"] - offers.begins) // MINUTE).to_numpy(dtype=np.int64)
     ours = (sku >= 0) & (region >= 0) & (at >= 0) & (at < count)
-    if not ((sku >= 0) & (region >= 0)).any():
+    named = frame["sku_id"].fillna("").astype(str).ne("") & frame["region_id"].fillna("").astype(str).ne("")
+    if named.any() and not ((sku >= 0) & (region >= 0)).any():  # rows of topics alone: nothing has sold yet
         words = f"none of their rows is about a SKU and region of the plan (asked: {offers.sku_ids[0]}, …)"
         raise InputError(f"live figures of sale {name}", words, "name the watched sale with --campaign-id",
                          field="sku_id")  # fmt: skip

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.allocation.cells import make_cells
-from ml.allocation.conflicts import SLACK, least_choices
+from ml.allocation.conflicts import least_choices
 from ml.allocation.master import master_programme
-from ml.allocation.problem import Choice, Problem, Tables, relative_gap, use_of, value_of
+from ml.allocation.problem import Choice, Problem, Tables, relative_gap, use_of, value_of, with_slack
 from ml.allocation.units import solve_cells
 
 Floats = npt.NDArray[np.float64]
@@ -209,7 +209,7 @@ def _fill(problem: Problem, actions: list[int], multipliers: Floats) -> list[Cho
         return None
     choices = [Choice(a, units) for a, units in zip(actions, least, strict=True)]
     used = _total_use(problem, choices)
-    room = problem.limits * (1 + SLACK) + 1e-9
+    room = with_slack(problem.limits)
     if (used > room).any():
         return None
     offers = _marginals(problem, actions, multipliers)

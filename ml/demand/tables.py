@@ -19,8 +19,11 @@ from ml.demand.unconstrain import CELL, first_choices, unconstrain
 
 PLANS = "decisions/allocation_recommendations"
 KEY_ORDER = "campaign_id, sku_id, region_id"
-# A sale counts once it has ended in the data: a half-observed one would look like weak demand.
-ENDED = "s.ends_at <= (select max(ordered_at) from marts.fct_orders)"
+# A sale counts once the data hold all of its days: one half observed would look like weak demand.
+ENDED = (
+    "s.ends_at <= (select max(ordered_at) from marts.fct_orders)"
+    " and cast(s.starts_at as date) >= (select cast(min(ordered_at) as date) from marts.fct_orders)"
+)
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

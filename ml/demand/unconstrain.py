@@ -59,7 +59,8 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True
         cells: one row per campaign x SKU x region: `campaign_id`, `sku_id`, `region_id`, `units_sold`,
             `is_sold_out`, `starts_at`, `duration_hours`, `category`, `promo_type`.
         hours: one row per cell and hour of the sale: the cell's key, `event_hour` (0-based), `units`,
-            `in_stock_share` (0 to 1), and where traffic is known `sold_out_views`.
+            `in_stock_share` (0 to 1, of the part of the hour in which the offer ran), and where traffic is known
+            `sold_out_views`.
         counts: units are whole and the stock-out came with the last unit sold. Otherwise (scaled units, hours
             out of stock for other reasons) C / F is the estimate and no unit is taken off.
 
@@ -75,9 +76,14 @@ def unconstrain(cells: pd.DataFrame, hours: pd.DataFrame, *, counts: bool = True
     share, own = np.ones(len(frame)), np.ones(len(frame))
     for _, group in frame.groupby("duration_hours", sort=True):
         index = group.index.to_numpy()
-        units, exposure = _matrices(group, hours, round(float(group["duration_hours"].iloc[0])))
+        units, exposure = _matrices(group, hours, _hours_of(float(group["duration_hours"].iloc[0])))
         share[index], own[index] = _shares(group, units, exposure, counts)
     return _estimates(frame, share, own, _views(frame, hours) if counts else None)
+
+
+def _hours_of(duration: float) -> int:
+    """Hours that a sale of this many touches: the last may be a part of one."""
+    return max(int(np.ceil(duration - 1e-9)), 1)
 
 
 def _shares(group: pd.DataFrame, units: Floats, exposure: Floats, counts: bool) -> tuple[Floats, Floats]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from flashsale.errors import InputError
 from ml.scoring.panel import Panel
 
 Bools = npt.NDArray[np.bool_]
@@ -27,10 +28,19 @@ class Window:
 
 
 def window_of(panel: Panel, starts_at: pd.Timestamp, ends_at: pd.Timestamp) -> Window:
-    """Days of a sale: those it touches, the learnt ones before, those around it; all within the panel."""
+    """Days of a sale: those it touches, the learnt ones before, those around it; all within the panel.
+
+    Raises InputError where the panel lacks a day of the sale: what was sold on it would count as nothing.
+    """
     days = panel.days
     first = starts_at.tz_convert("UTC").tz_localize(None).normalize()
     last = (ends_at.tz_convert("UTC").tz_localize(None) - pd.Timedelta(microseconds=1)).normalize()
+    if first < days[0] or last > days[-1]:
+        raise InputError(
+            "daily sales", f"they run from {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}, the sale from {first:%Y-%m-%d} "
+            f"to {last:%Y-%m-%d}", "give the days that are missing, or score the sale once they are known",
+            field="sales_date",
+        )  # fmt: skip
     day = pd.Timedelta(days=1)
     learnt_to = first - WAIT_DAYS * day
     before = (days < learnt_to) & (days >= learnt_to - PRE_DAYS * day)

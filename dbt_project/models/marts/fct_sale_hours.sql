@@ -68,7 +68,12 @@ select
     cast(
         case
             when hours.sold_out_at is null then 1
-            else least(greatest({{ hours_between('hours.sold_out_at', 'hours.hour_start') }}, 0), 1)
+            else least(
+                -- the last hour of an offer of some hours and a half is half an hour
+                greatest({{ hours_between('hours.sold_out_at', 'hours.hour_start') }}, 0)
+                / least(hours.duration_hours - hours.event_hour, 1),
+                1
+            )
         end as float8
     ) as in_stock_share,
     cast(coalesce(seen.views, 0) as bigint) as views,

@@ -101,3 +101,13 @@ def _fits(problem: Problem, actions: tuple[int, ...], services: set[str], rows: 
         for name, used, most in zip(problem.limit_names, total, problem.limits, strict=True)
         if name in rows
     )
+
+
+@pytest.mark.parametrize("wanted", [(30,), (30, 30)])
+def test_minimum_service_may_use_a_budget_up(wanted: tuple[int, ...]) -> None:
+    """Sums of a tenth come out a hair above the budget that they are: that is no conflict."""
+    skus = [replace(_sku(f"s{k}", PLENTY, *wanted), unit_cost=0.1 + 0.2 * k) for k in range(3)]
+    need = sum(sku.unit_cost * 15 * 2 for sku in skus)
+    plan = solve(Problem(skus, _regions(PLENTY, PLENTY), stock_budget=round(need, 2)))
+    assert [c.units.tolist() for c in plan.choices] == [[15, 15]] * 3
+    assert "stock_budget" in _message(Problem(skus, _regions(PLENTY, PLENTY), stock_budget=round(need, 2) - 0.01))

@@ -98,3 +98,11 @@ def test_a_minute_that_stands_twice_is_refused_and_not_counted_twice() -> None:
     assert _read(rows).sold[0].sum() == 5
     with pytest.raises(InputError, match="field 'minute', row 3: the minute stands twice"):
         _read([*rows, rows[0]])
+
+
+def test_a_sale_of_which_nothing_has_sold_is_known_by_its_topics() -> None:
+    """Rows of a watched topic name no SKU: the sale runs, its shelves are as they were sent."""
+    topic = {"sku_id": None, "region_id": None, "topic": "service"}
+    found = _read([{"minute": 5, **topic}, {"minute": 9, **topic}])
+    assert found.minutes == 9 and not found.sold.any()
+    assert (found.left == 10).all() and found.stocked.all()

@@ -203,3 +203,25 @@ def test_a_coming_offer_takes_the_curve_of_its_class_and_teaches_it_nothing() ->
     assert found[2] == pytest.approx((rush + 1 / 24) / 2, abs=0.03)
     assert sale_curves(*past, asked[:1], 24)[0] == pytest.approx(found[0], abs=1e-9)
     assert sale_curves(*past, asked, 36) == pytest.approx(1 / 36)
+
+
+def test_the_last_hour_of_a_sale_may_be_a_part_of_one() -> None:
+    """Of an hour and a half the third half hour counts, and a sale of 24 minutes has one hour."""
+    key = {"sku_id": "a", "region_id": "r", "starts_at": "2026-01-01T00:00:00Z", "category": "x",
+           "promo_type": "discount"}  # fmt: skip
+    rows, hours = [], []
+    for i in range(60):
+        gone = i % 2 == 0
+        for length, units, share in [(1.5, [40, 10 if gone else 20], [1.0, 0.5 if gone else 1.0]),
+                                     (0.4, [20 if gone else 40], [0.5 if gone else 1.0])]:  # fmt: skip
+            name = f"{length} {i}"
+            rows.append({"campaign_id": name, "units_sold": sum(units), "is_sold_out": gone, "duration_hours": length})
+            hours += [
+                {"campaign_id": name, "event_hour": h, "units": u, "in_stock_share": s}
+                for h, (u, s) in enumerate(zip(units, share, strict=True))
+            ]
+    found = unconstrain(pd.DataFrame(rows).assign(**key), pd.DataFrame(hours).assign(sku_id="a", region_id="r"))
+    censored = found[found.is_censored].assign(length=lambda f: f.campaign_id.str[:3])
+    wanted = censored.groupby("length")["demand"].mean()
+    assert wanted["1.5"] == pytest.approx(60.0, rel=0.05)
+    assert wanted["0.4"] == pytest.approx(40.0, rel=0.06)

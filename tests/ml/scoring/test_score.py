@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flashsale.errors import InputError
 from ml.demand.unconstrain import CELL, unconstrain
 from ml.scoring.panel import build_panel
 from ml.scoring.score import ALPHA, score_campaign
+from ml.scoring.window import window_of
 from tests.ml.scoring.planted import plain_base
 
 
@@ -183,3 +185,13 @@ def test_offers_that_start_days_apart_are_each_seen() -> None:
     assert cells.incremental_sales.to_numpy() == pytest.approx(30.0, abs=9.0)
     # list price below cost and shipping: what is unsure about units is unsure about money all the same
     assert (cells.net_margin_upper - cells.net_margin_lower > 1.0).all()
+
+
+def test_a_sale_with_days_that_are_not_in_the_data_is_refused() -> None:
+    panel = build_panel(plain_base(7).daily)
+    day = pd.Timedelta(days=1)
+    first, last = (d.tz_localize("UTC") for d in (panel.days[0], panel.days[-1]))
+    assert window_of(panel, last, last + day).during.sum() == 1
+    for start in (first - day, last):
+        with pytest.raises(InputError, match=r"field 'sales_date': they run from .* to .*, the sale from"):
+            window_of(panel, start, start + 2 * day)
