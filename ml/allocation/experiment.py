@@ -42,6 +42,9 @@ def by_lot(
 ) -> tuple[Solution, Experiment]:
     """The plan with some SKUs' prices drawn between the best and its neighbour.
 
+    A draw stands only where its mirror image (the other arm for every SKU) could be afforded too. Dropping dear draws
+    alone would keep the arms that happened to be cheap; so, either arm of a SKU that takes part has the same chance.
+
     Args:
         ceiling: largest share of the plan's expected profit that all draws together may cost; 0 is no experiment.
         whole: the sale whose offers compete: then what a SKU's price does to its rivals is part of what it costs.
@@ -53,20 +56,22 @@ def by_lot(
     if not joining:
         return none
     flipped = {i for i in joining if rng.random() < PROPENSITY}
-    actions = [c.action for c in solution.choices]
-    other = {i: actions[i] if i in flipped else a for i, a in joining.items()}
-    for i in flipped:
-        actions[i] = joining[i]
-    drawn = _drawn(problem, solution, actions, whole) if flipped else solution
-    if drawn is None or solution.value - drawn.value > allowed:
+    drawn, mirrored = (
+        _drawn(problem, solution, {i: joining[i] for i in some}, whole) for some in (flipped, joining.keys() - flipped)
+    )
+    if drawn is None or mirrored is None or solution.value - min(drawn.value, mirrored.value) > allowed:
         return none
     arms = {i: NEIGHBOUR if i in flipped else BEST for i in joining}
+    other = {i: solution.choices[i].action if i in flipped else a for i, a in joining.items()}
     prices = {i: problem.skus[i].actions[a].price for i, a in other.items()}
     return drawn, Experiment(arms, prices, max(solution.value - drawn.value, 0.0))
 
 
-def _drawn(problem: Problem, solution: Solution, actions: list[int], whole: JointSale | None) -> Solution | None:
-    """The plan at the actions drawn, beside the bound of the best plan; None where minimum service does not fit."""
+def _drawn(problem: Problem, solution: Solution, flipped: dict[int, int], whole: JointSale | None) -> Solution | None:
+    """The plan with these SKUs' actions, beside the bound of the best plan; None where minimum service does not fit."""
+    if not flipped:
+        return solution
+    actions = [flipped.get(i, c.action) for i, c in enumerate(solution.choices)]
     if whole is None:
         return replan(problem, solution, actions)
     try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ml.allocation import experiment as lots
 from ml.allocation.experiment import BEST, NEIGHBOUR, by_lot
 from ml.allocation.problem import Problem
 from ml.allocation.solve import Solution, solve
@@ -56,6 +59,24 @@ def test_either_arm_has_its_chance_and_who_takes_part_does_not_hang_on_it(solved
     drawn = np.array([arm == NEIGHBOUR for one in arms for arm in one.values()])
     assert len(drawn) > 150
     assert abs(drawn.mean() - 0.5) < 4 * 0.5 / np.sqrt(len(drawn))
+
+
+def test_a_sku_that_proves_dear_in_some_draws_has_its_chance_all_the_same(
+    solved: tuple[Problem, Solution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SKU whose other price costs more than is allowed beside any but few others: dear draws alone do not fall out."""
+    problem, best = solved
+    dear = max(by_lot(problem, best, 0.02, 1, "request-0")[1].arms)
+
+    def drawn(_: Problem, plan: Solution, flipped: dict[int, int], __: None) -> Solution:
+        share = (0.012 if dear in flipped else 0.0) + 0.002 * len(flipped)
+        return replace(plan, value=plan.value * (1 - share))
+
+    monkeypatch.setattr(lots, "_drawn", drawn)
+    found = [by_lot(problem, best, 0.02, 1, f"request-{k}")[1].arms for k in range(300)]
+    arms = np.array([one[dear] == NEIGHBOUR for one in found if dear in one])
+    assert 60 < len(arms) < 290
+    assert abs(arms.mean() - 0.5) < 3 * 0.5 / np.sqrt(len(arms))
 
 
 def test_the_same_request_draws_the_same_and_no_share_draws_nothing(solved: tuple[Problem, Solution]) -> None:
