@@ -70,10 +70,10 @@ def plant(base: Base, start: pd.Timestamp, length: int, skus: list[str], lift: f
     frame.loc[hit, "units"] += extra
     frame.loc[hit, "in_campaign"] = True
     added = frame[hit].assign(extra=extra).groupby(["sku_id", "region_id"])["extra"].sum()
-    offers = added.index.to_frame(index=False).assign(is_sold_out=False)
+    begins, ends = start.tz_localize("UTC"), end.tz_localize("UTC")
+    offers = added.index.to_frame(index=False).assign(is_sold_out=False, starts_at=begins, ends_at=ends)
     panel = build_panel(frame)
-    begins = start.tz_localize("UTC")
-    window = window_of(panel, begins, end.tz_localize("UTC"))
+    window = window_of(panel, begins, ends)
     effects = sale_effects(panel, offers, window, base.products, base.warehouses)
     return Planted(effects, offers, added.to_numpy(dtype=np.float64), length)
 

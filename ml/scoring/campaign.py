@@ -13,7 +13,7 @@ from ml.scoring.donors import CELL, Neighbours, donor_rows, neighbours
 from ml.scoring.panel import Panel
 from ml.scoring.synthetic import placebo_fit
 from ml.scoring.uncertainty import ALPHA, Z, half_width, placebo_p, two_sided_p
-from ml.scoring.window import Window
+from ml.scoring.window import Window, own_days
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -87,7 +87,7 @@ def sale_effects(
 
     Args:
         panel: daily sales.
-        offers: the sale's cells: `sku_id`, `region_id`, `is_sold_out`.
+        offers: the sale's cells: `sku_id`, `region_id`, `is_sold_out`, `starts_at`, `ends_at`.
         window: from `window_of`.
         products: `sku_id`, `brand`, `category`.
         warehouses: warehouse of each region.
@@ -98,8 +98,13 @@ def sale_effects(
     local = np.flatnonzero(window.before | window.during | window.around)
     sums = [_one(panel, rows, local), *[_sum(panel, tie.rows, local) for tie in ties]]
     series = _Series(*(np.concatenate([getattr(s, f.name) for s in sums]) for f in fields(_Series)))
-    found = _effects(series, panel.usual[donors][:, local], np.asarray(panel.days.dayofweek)[local], window, local)
-    n = len(rows)
+    n, others = len(rows), np.ones((len(ties), 1), dtype=bool)  # SKUs outside the sale are scored on all of its days
+    days = [
+        np.concatenate([own, others & whole])[:, local]
+        for own, whole in zip(own_days(panel, offers), (window.during, window.around), strict=True)
+    ]
+    donated = panel.usual[donors][:, local]
+    found = _effects(series, donated, np.asarray(panel.days.dayofweek)[local], window.before[local], *days)
     cells, around = (Effects(*(getattr(found, f.name)[s] for f in fields(Effects))) for s in (np.s_[:n], np.s_[n:]))
     return SaleEffects(cells, around, ties, len(donors))
 
@@ -133,10 +138,10 @@ def _sum(panel: Panel, rows: Ints, local: Ints) -> _Series:
     return _Series(plain, usual, usable, np.zeros_like(usable), np.zeros_like(usable))
 
 
-def _effects(series: _Series, donors: Floats, weekday: Ints, window: Window, local: Ints) -> Effects:
-    before = window.before[local]
+def _effects(series: _Series, donors: Floats, weekday: Ints, before: Bools, during: Bools, around: Bools) -> Effects:
+    """Effects on the series; `before` of shape (days,) is their first part, `during` and `around` (series, days)."""
     split = int(before.sum())
-    during, around = window.during[local][split:], window.around[local][split:]
+    during, around = during[:, split:], around[:, split:]
     counted = _counted(series, split)
     scored = counted.sum(axis=1) >= LEAST_PRE
     result = _recent(series, split, during)
@@ -145,8 +150,9 @@ def _effects(series: _Series, donors: Floats, weekday: Ints, window: Window, loc
     level = donors[:, :split].mean(axis=1, keepdims=True)
     whole = np.asarray((series.usable | series.on_sale)[scored, :split].all(axis=1))
     past = Past(series.usual[scored, :split], counted[scored], whole, donors / level, weekday)
-    choice = choose(past, int(during.sum()))
-    found = _scored(past, choice, series.units[scored, split:], series.on_sale[scored, split:], during, around)
+    choice = choose(past, max(round(float(during.sum(axis=1).mean())), 1))
+    ahead = [x[scored] for x in (series.units[:, split:], series.on_sale[:, split:], during, around)]
+    found = _scored(past, choice, *ahead)
     for field in fields(Effects):
         getattr(result, field.name)[scored] = getattr(found, field.name)
     return result
@@ -166,8 +172,8 @@ def _recent(series: _Series, split: int, during: Bools) -> Effects:
     """Counterfactual of the recent mean, for series with too little history: rough, with no spread and no p."""
     n, counted = len(series.units), series.usable[:, :split]
     mean = np.where(counted, series.usual[:, :split], 0.0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
-    expected = mean * during.sum()
-    effect = series.units[:, split:][:, during].sum(axis=1) - expected
+    expected = mean * during.sum(axis=1)
+    effect = np.where(during, series.units[:, split:], 0.0).sum(axis=1) - expected
     spread, whole, p, half, free, error = np.full((6, n), np.nan)
     held = np.full((n, HELD_DAYS), np.nan)
     method = np.full(n, RECENT, dtype="<U32")
@@ -175,11 +181,11 @@ def _recent(series: _Series, split: int, during: Bools) -> Effects:
 
 
 def _scored(past: Past, choice: Choice, units: Floats, on_sale: Bools, during: Bools, around: Bools) -> Effects:
-    """Effects of the days ahead of `past`: `units` and `on_sale` have shape (series, days ahead)."""
+    """Effects of the days ahead of `past`; all but the first two have shape (series, days ahead)."""
     off = np.where(on_sale | ~around, 0.0, units - choice.forecast.mean)  # a later sale's days are that sale's
-    expected = choice.forecast.mean[:, during].sum(axis=1)
-    effect = units[:, during].sum(axis=1) - expected
-    days = [np.broadcast_to(during, units.shape), during | (around & ~on_sale)]
+    expected, sold = (np.where(during, x, 0.0).sum(axis=1) for x in (choice.forecast.mean, units))
+    effect = sold - expected
+    days = [during, during | (around & ~on_sale)]
     free = past.usable.sum(axis=1) - 2.0
     spread, whole = (_spread(past, choice, d) for d in days)
     p, half = two_sided_p(effect, expected, spread, free), half_width(expected, spread, free)

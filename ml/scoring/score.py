@@ -19,13 +19,13 @@ from ml.scoring.campaign import Effects, SaleEffects, sale_effects
 from ml.scoring.panel import Panel
 from ml.scoring.sums import Sums
 from ml.scoring.uncertainty import ALPHA
-from ml.scoring.window import window_of
+from ml.scoring.window import own_days, window_of
 
 Floats = npt.NDArray[np.float64]
 
 OVERSTOCK_SHARE = 0.05  # of unit cost, for each unit left: handling and markdown, an assumption
 RETURN_LOSS_SHARE = 0.3  # of unit cost, for each unit that came back: an assumption
-METHOD_VERSION = "contest-2"
+METHOD_VERSION = "contest-3"
 BOUNDED = ("incremental_sales", "incremental_revenue", "incremental_margin", "net_margin")
 
 
@@ -45,14 +45,15 @@ def score_campaign(
         Rows of levels `cell`, `sku` and `campaign` in the columns of `CAMPAIGN_SCORES`, less hash and key.
     """
     offers = offers.sort_values(["sku_id", "region_id"], kind="stable").reset_index(drop=True)
-    # offers may start hours or days apart: the sale's days are those that any of them touches
+    # offers may start days apart: the sale's days are those that any touches, a cell's those that its own touches
     starts, ends = pd.Timestamp(offers["starts_at"].min()), pd.Timestamp(offers["ends_at"].max())
     window = window_of(panel, starts, ends)
     sale = sale_effects(panel, offers, window, products, warehouses)
-    cells = _cells(panel, offers, sale.cells, window.during)
+    during, _ = own_days(panel, offers)
+    cells = _cells(panel, offers, sale.cells, during)
     spill, spill_spread = _spillover(sale, cells["usual_margin"].to_numpy(dtype=np.float64))
     cells = cells.join(spill).join(_sentiment(offers, signals, starts, ends))
-    sums = Sums(sale, _weights(cells), spill_spread, int(window.during.sum()))
+    sums = Sums(sale, _weights(cells), spill_spread, max(round(float(during.sum(axis=1).mean())), 1))
     by_sku = [list(index) for index in cells.groupby("sku_id", sort=True).groups.values()]
     levels = [
         (cells.assign(level="cell"), [[i] for i in range(len(cells))]),
@@ -77,8 +78,10 @@ def _cells(panel: Panel, offers: pd.DataFrame, effects: Effects, during: npt.NDA
     """Additive quantities of every cell."""
     rows = panel.keys.get_indexer(pd.MultiIndex.from_frame(offers[["sku_id", "region_id"]]))
     known = np.maximum(rows, 0)
-    units = np.where(rows >= 0, panel.units[known][:, during].sum(axis=1), offers["units_sold"])
-    revenue = np.where(rows >= 0, panel.revenue[known][:, during].sum(axis=1), offers["revenue"])
+    units, revenue = (
+        np.where(rows >= 0, np.where(during, given[known], 0.0).sum(axis=1), offers[name])
+        for given, name in ((panel.units, "units_sold"), (panel.revenue, "revenue"))
+    )
     cost = (offers["unit_cost"] + offers["shipping_cost"]).to_numpy(dtype=np.float64)
     usual_margin = offers["list_price"].to_numpy(dtype=np.float64) - cost
     lost = np.maximum(offers["demand"] - offers["units_sold"], 0.0)

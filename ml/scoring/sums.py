@@ -36,7 +36,7 @@ class Sums:
         sale: effects by cell.
         worth: by figure, what one unit's error is worth, shape (cells,).
         spill: standard deviation of each outside group's share in each cell's margin, shape (cells, ties).
-        length: days that the sale touches.
+        length: days that an offer touches, on the mean.
     """
 
     sale: SaleEffects

@@ -98,8 +98,8 @@ def plant(
     frame.loc[hit, "units"] += extra
     frame.loc[hit, "in_campaign"] = True
     added = frame[hit].assign(extra=extra).groupby(["sku_id", "region_id"]).extra.sum()
-    offers = added.index.to_frame(index=False).assign(is_sold_out=sold_out)
+    begins, ends = (d.tz_localize("UTC") for d in (start, start + pd.Timedelta(days=length)))
+    offers = added.index.to_frame(index=False).assign(is_sold_out=sold_out, starts_at=begins, ends_at=ends)
     panel = build_panel(frame)
-    begins = start.tz_localize("UTC")
-    window = window_of(panel, begins, begins + pd.Timedelta(days=length))
+    window = window_of(panel, begins, ends)
     return Sale(sale_effects(panel, offers, window, base.products, base.warehouses), offers, added.to_numpy(), length)

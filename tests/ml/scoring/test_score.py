@@ -161,9 +161,9 @@ def test_an_artificial_stock_cap_lowers_the_sales_lift_and_leaves_the_demand_lif
     assert demand[1] == pytest.approx(demand[0], rel=0.12)
 
 
-def test_offers_that_start_days_apart_are_each_seen() -> None:
-    """Thirty units a region on the day of either offer: the sale's days are those that any of its offers touches."""
-    base, days = plain_base(7), {"s01": 90, "s02": 92}
+def test_offers_that_start_days_apart_are_each_scored_on_their_own_days() -> None:
+    """Thirty units a region on the day of either offer, five days apart: read no worse than had each been a sale."""
+    base, days = plain_base(7), {"s01": 90, "s02": 95}
     daily = base.daily
     offers = []
     for name, day in days.items():
@@ -180,9 +180,16 @@ def test_offers_that_start_days_apart_are_each_seen() -> None:
         units_returned=0, is_sold_out=False, demand_p10=lambda f: f.demand, demand_p90=lambda f: f.demand,
     )  # fmt: skip
     signals = pd.DataFrame({"signal_date": pd.to_datetime([]), "sku_id": [], "text_count": [], "sentiment_mean": []})
-    found = score_campaign(build_panel(daily), frame, signals, base.products, base.warehouses)
+    panel = build_panel(daily)
+    found = score_campaign(panel, frame, signals, base.products, base.warehouses)
     cells = found[found.level == "cell"]
-    assert cells.incremental_sales.to_numpy() == pytest.approx(30.0, abs=9.0)
+    assert cells.incremental_sales.to_numpy() == pytest.approx(30.0, abs=6.0)
+    alone = pd.concat([
+        score_campaign(panel, frame[frame.sku_id == sku], signals, base.products, base.warehouses) for sku in days
+    ])  # fmt: skip
+    single = alone[alone.level == "cell"]
+    assert cells.counterfactual_units.to_numpy() == pytest.approx(single.counterfactual_units.to_numpy(), rel=0.35)
+    assert cells.smallest_detectable_units.sum() < 1.3 * single.smallest_detectable_units.sum()
     # list price below cost and shipping: what is unsure about units is unsure about money all the same
     assert (cells.net_margin_upper - cells.net_margin_lower > 1.0).all()
 
