@@ -108,7 +108,7 @@ def _check(panel: pd.DataFrame) -> None:
     units, stock = numbers(panel["units"]), numbers(panel["in_stock"])
     hour = moments(panel["hour_start"], local=False)
     keys = pd.DataFrame({"series_id": panel["series_id"].to_numpy(), "hour": hour.dt.floor("h")})
-    far = (hour - hour.median()).abs() > pd.Timedelta(days=MOST_YEARS * 365)
+    far = (hour - hour.dropna().median()).abs() > pd.Timedelta(days=MOST_YEARS * 365)
     faults = (
         ("series_id", panel["series_id"].isna(), "is missing"),
         ("hour_start", hour.isna(), "is missing or no moment (2026-11-01T08:00:00Z)"),

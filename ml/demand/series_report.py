@@ -28,8 +28,9 @@ def metrics_of(forecasts: pd.DataFrame) -> dict[str, Any]:
     """
     promo = forecasts["promotion"].to_numpy(dtype=bool)
     groups = {"all": np.ones(len(forecasts), dtype=bool), "promotion": promo, "plain": ~promo}
+    judged = forecasts.assign(inside=covered(forecasts))  # a part may be of whole units where the panel is not
     return {
-        name: {"rows": int(keep.sum()), **{model: _one(forecasts[keep], model) for model in MODELS}}
+        name: {"rows": int(keep.sum()), **{model: _one(judged[keep], model) for model in MODELS}}
         for name, keep in groups.items()
         if keep.any()
     }
@@ -45,7 +46,7 @@ def _one(part: pd.DataFrame, model: str) -> dict[str, float | None]:
         found |= {
             "wape_of_mean": float(np.abs(mean - units).sum()) / total,
             "bias_of_median": float(point.sum()) / total - 1.0,
-            "coverage": float(covered(part).mean()),
+            "coverage": float(part["inside"].mean()),
         }
         found |= {
             f"pinball_{name}": pinball(units, part[name].to_numpy(dtype=np.float64), share)
