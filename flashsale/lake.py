@@ -8,6 +8,7 @@ nothing. Works on a local folder and on any object store fsspec knows.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -127,7 +128,7 @@ class Lake:
         """Committed partitions of a dataset, by name in order; `depth` is the number of `key=value` levels."""
         base = f"{self.root}/{dataset}"
         self.fs.invalidate_cache(base)
-        paths = sorted(self.fs.glob(f"{base}/{'/'.join(['*=*'] * depth)}/{MANIFEST}"))
+        paths = sorted(self.fs.glob(f"{glob.escape(base)}/{'/'.join(['*=*'] * depth)}/{MANIFEST}"))
         with ThreadPoolExecutor(8) as pool:
             found = [Manifest(**json.loads(raw)) for raw in pool.map(self.fs.cat_file, paths)]
         return {m.partition: m for m in found}

@@ -6,15 +6,35 @@ import json
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flashsale.errors import InputError
 from flashsale.times import parse_utc
+from flashsale.yaml_text import read_yaml
 
 PromoType = Literal["discount", "full_reduction", "coupon", "bundle"]
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("give a number, not yes or no")
+    return value
+
+
+def _no_count(value: Any) -> Any:
+    """A number is refused: since when it counts nobody said."""
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().replace(".", "", 1).isdigit()):
+        raise ValueError("give ISO 8601, such as 2026-11-11T08:00:00Z")
+    return value
+
+
+Money = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=2), BeforeValidator(_no_truth)]
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Share = Annotated[float, BeforeValidator(_no_truth)]
+Moment = Annotated[datetime, BeforeValidator(_no_count)]
+MOST_UNITS = 10**12
 
 
 class RegionAsk(BaseModel):
@@ -22,8 +42,8 @@ class RegionAsk(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     region_id: str
-    capacity_units: int = Field(ge=0)
-    min_service: float = Field(default=0.0, ge=0, le=1)
+    capacity_units: Whole = Field(ge=0, le=MOST_UNITS)
+    min_service: Share = Field(default=0.0, ge=0, le=1)
 
 
 class SkuAsk(BaseModel):
@@ -31,10 +51,10 @@ class SkuAsk(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     sku_id: str
-    supply_units: int = Field(gt=0)
-    unit_cost: Decimal = Field(ge=0)
-    salvage_value: Decimal = Field(default=Decimal(0), ge=0)
-    prices: list[Decimal] = Field(min_length=1)
+    supply_units: Whole = Field(gt=0, le=MOST_UNITS)
+    unit_cost: Money
+    salvage_value: Money = Decimal(0)
+    prices: list[Money] = Field(min_length=1)
     promo_types: list[PromoType] = Field(default=["discount"], min_length=1)
 
     @model_validator(mode="after")
@@ -56,26 +76,26 @@ class SaleRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     request_id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
     currency: str = Field(pattern=r"^[A-Z]{3}$")
-    as_of: datetime | None = None
-    start_slots: list[datetime] = Field(min_length=1)
-    duration_hours: int = Field(gt=0, le=24 * 14)
-    stock_budget: Decimal | None = Field(default=None, ge=0)
-    promotion_budget: Decimal | None = Field(default=None, ge=0)
-    max_price_changes: int = Field(default=0, ge=0)
-    price_lookback_days: int = Field(default=30, ge=0)
-    experiment_share: float = Field(default=0.02, ge=0, le=0.02)
+    as_of: Moment | None = None
+    start_slots: list[Moment] = Field(min_length=1)
+    duration_hours: Whole = Field(gt=0, le=24 * 14)
+    stock_budget: Money | None = None
+    promotion_budget: Money | None = None
+    max_price_changes: Whole = Field(default=0, ge=0)
+    price_lookback_days: Whole = Field(default=30, ge=0)
+    experiment_share: Share = Field(default=0.02, ge=0, le=0.02)
     regions: list[RegionAsk] = Field(min_length=1)
     skus: list[SkuAsk] = Field(min_length=1)
 
     @field_validator("as_of", mode="after")
     @classmethod
     def _as_of_utc(cls, value: datetime | None) -> datetime | None:
-        return None if value is None else parse_utc(value)
+        return None if value is None else _utc(value)
 
     @field_validator("start_slots", mode="after")
     @classmethod
     def _slots_utc(cls, value: list[datetime]) -> list[datetime]:
-        return sorted(parse_utc(v) for v in value)
+        return sorted(_utc(v) for v in value)
 
     @model_validator(mode="after")
     def _named_once(self) -> SaleRequest:
@@ -95,6 +115,13 @@ class SaleRequest(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
 
 
+def _utc(value: datetime) -> datetime:
+    try:
+        return parse_utc(value)
+    except OverflowError as error:
+        raise ValueError("lies at the end of all years; give another") from error
+
+
 def _row_of(location: tuple[int | str, ...], raw: Any) -> str | None:
     """Name of the SKU or region a validation error lies in."""
     if len(location) >= 2 and location[0] in {"skus", "regions"} and isinstance(location[1], int):
@@ -112,14 +139,12 @@ def load_request(source: str | Path | dict[str, Any]) -> SaleRequest:
     if isinstance(source, dict):
         raw: Any = source
     elif isinstance(source, Path) or not source.lstrip().startswith("{"):
-        try:
-            raw = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(
-                f"sale request {source}", f"cannot be read ({error})", "give a YAML file as in the README"
-            ) from error
+        raw = read_yaml(Path(source), f"sale request {source}")
     else:
-        raw = json.loads(source)
+        try:
+            raw = json.loads(source)
+        except (ValueError, RecursionError) as error:
+            raise InputError("sale request", f"is not JSON ({error})", "send the whole request again") from error
     if not isinstance(raw, dict):
         raise InputError(f"sale request {source}", "is not a mapping of fields", "give a YAML file as in the README")
     name = f"sale request {raw.get('request_id', source)}"

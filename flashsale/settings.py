@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from functools import lru_cache
@@ -89,11 +90,18 @@ def pseudonym_key() -> bytes:
         return given.encode()
     path = settings().home / "secrets" / "pseudonym.key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as handle:
-        key = secrets.token_hex(32).encode()
-        handle.write(key)
+    if not path.exists():
+        # written beside it and linked: whoever comes at the same moment finds a whole key or none
+        whole = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(whole, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as handle:
+            handle.write(secrets.token_hex(32).encode())
+        with contextlib.suppress(FileExistsError):
+            os.link(whole, path)
+        whole.unlink()
+    key = path.read_bytes()
+    if not key.strip():
+        from flashsale.errors import InputError
+
+        remedy = "put the key back from its backup, or delete the empty file if nothing was ever ingested with it"
+        raise InputError("pseudonym key", "its file is empty", remedy)
     return key

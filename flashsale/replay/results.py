@@ -11,11 +11,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.replay.commands import Commands
 
 PLAN, INPUTS = "plan.json", "plan_inputs"
 RECOMMENDATIONS, SCORES = "allocation_recommendations.parquet", "campaign_scores.parquet"
+
+
+def check_out(out: Path) -> None:
+    """Make the folder before the work; InputError where something else stands in its place, or in a file's."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"folder {out}", "is no folder", "give --out a folder")
+    for name in (RECOMMENDATIONS, SCORES, INPUTS, PLAN):
+        there = out / name
+        if there.exists() and there.is_dir() != (name == INPUTS):
+            raise InputError(f"folder {out}", "something of another kind has this name", "move it away", field=name)
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def write(commands: Commands, found: dict[str, Any], out: Path) -> None:

@@ -58,6 +58,7 @@ def replay(
         raise InputError(f"events {events}", "there is no such folder", "give a folder with one file a stream")
     asked = load_request(request)
     began = time.monotonic()
+    results.check_out(out)
     with tempfile.TemporaryDirectory(prefix="flashsale-replay-") as scratch:
         home = _home(work, Path(scratch))
         commands = Commands(home, seed, say)
@@ -73,6 +74,8 @@ def replay(
 def _home(work: Path | None, scratch: Path) -> Path:
     if work is None:
         return scratch
+    if work.exists() and not work.is_dir():
+        raise InputError(f"folder {work}", "is no folder", "give --work a new folder")
     if work.is_dir() and any(work.iterdir()):
         raise InputError(f"folder {work}", "is not empty", "give --work a new folder: a replay starts from nothing")
     work.mkdir(parents=True, exist_ok=True)

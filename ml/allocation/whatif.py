@@ -10,10 +10,10 @@ import json
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from flashsale.errors import InputError
 from flashsale.request import SaleRequest, load_request
+from flashsale.yaml_text import parse_yaml
 from ml.allocation.keep import Kept
 from ml.allocation.plan import Planned, make_plan, plan_rows, with_experiment
 
@@ -37,12 +37,9 @@ def changed_request(request: SaleRequest, settings: list[str]) -> SaleRequest:
         path, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"setting {text!r}", "has no value", "give path=value", field=path)
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(
-                f"setting {text!r}", f"is not readable ({error})", "give path=value", field=path
-            ) from error
+        parsed = parse_yaml(value, f"setting {text!r}", "give path=value")
+        if parsed is None and value.strip() not in ("null", "~"):  # an empty variable of a shell lifts no budget
+            raise InputError(f"setting {text!r}", "has no value", "give path=value, null to lift a budget", field=path)
         for place, name in _places(raw, path):
             place[name] = parsed
     return load_request(raw)

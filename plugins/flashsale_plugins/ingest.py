@@ -23,6 +23,7 @@ from flashsale.tables import SALE_REQUESTS
 from flashsale.times import Window
 from flashsale_plugins.gate import run_suite
 from flashsale_plugins.sources import FAULT_COLUMN, Source
+from flashsale_plugins.sources.text import only
 
 #: Streams without which no sale can be planned; the others may be missing, and the run says so.
 REQUIRED = ("catalog", "campaigns", "orders", "inventory")
@@ -54,6 +55,8 @@ def ingest_stream(source: Source, stream: str, window: Window, keeper: Gatekeepe
         return {"stream": stream, "missing": True, "rows": 0, "quarantined": 0, "changed_days": []}
     if raw.num_rows == 0:
         return {"stream": stream, "missing": False, "rows": 0, "quarantined": 0, "changed_days": []}
+    # what no contract names may be anybody's data: it reaches neither the lake nor quarantine
+    raw = only(raw, [*(rule.name for rule in contract.fields), FAULT_COLUMN])
     raw = _without_people(raw, contract, keeper.key)
     good, bad, seen = _gate(raw, contract, window, keeper)
     _quarantine(keeper.lake, stream, bad, window)
@@ -80,7 +83,12 @@ def _without_people(raw: pa.Table, contract: Contract, key: bytes) -> pa.Table:
     """Identifiers of people become pseudonyms before anything else sees them, quarantine included."""
     for name in contract.person_fields:
         if name in raw.column_names:
-            hidden = pseudonymise(raw[name].cast(pa.string()), name, key)
+            try:
+                named = raw[name].cast(pa.string())
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                words = f"its values are no text ({raw[name].type})"
+                raise InputError(f"stream {contract.stream}", words, "send one id a record", field=name) from error
+            hidden = pseudonymise(pc.if_else(pc.equal(named, ""), None, named), name, key)
             raw = raw.set_column(raw.column_names.index(name), name, hidden)
     return raw
 
@@ -94,10 +102,10 @@ def _gate(raw: pa.Table, contract: Contract, window: Window, keeper: Gatekeeper)
                 faults.by_row[row] = ("record", words, "send one JSON object a line")
     inside = _in_window(table, window)
     table, raw, faults = _keep(table, raw, faults, inside)
-    find_duplicates(table, faults)
     find_future(table, keeper.latest, faults)
     for row, name, remedy in _broken_rules(table, contract):
         faults.add(row, name, f"breaks the rule {name}", remedy)
+    find_duplicates(table, faults)  # last: a bad record does not stand for its later, good twin
     fine, bad = split(table, raw, faults)
     if fine.num_rows:
         origin = [r for r in range(table.num_rows) if r not in faults.by_row]
@@ -150,9 +158,14 @@ def _reasons(bad: pa.Table) -> str:
     return "; ".join(f"{words} ({n})" for words, n in counts.most_common(3))
 
 
+def quarantine_of(window: Window) -> str:
+    """Partition of what was set aside of an interval."""
+    return f"interval={window.start:%Y-%m-%d}_{window.end:%Y-%m-%d}"
+
+
 def _quarantine(lake: Lake, stream: str, bad: pa.Table, window: Window) -> None:
     """Write the set-aside records of the interval; a clean rerun empties what an earlier run set aside."""
-    partition = f"interval={window.start:%Y-%m-%d}_{window.end:%Y-%m-%d}"
+    partition = quarantine_of(window)
     if bad.num_rows or lake.manifest(f"quarantine/{stream}", partition) is not None:
         lake.write(f"quarantine/{stream}", partition, bad)
 
@@ -178,9 +191,17 @@ def _commit(lake: Lake, contract: Contract, good: pa.Table) -> list[date]:
 
 def ingest_requests(source: Source, lake: Lake) -> list[str]:
     """Check and commit the source's sale requests (request × SKU × region); returns their ids."""
-    found = []
-    for raw in source.sale_requests():
+    found: list[str] = []
+    for number, raw in enumerate(source.sale_requests()):
+        if not isinstance(raw, dict):
+            words = "is not a mapping of fields"
+            raise InputError("sale request", words, "give request_id, skus, regions …", row=number)
         request = load_request(raw)
+        if request.request_id in found:
+            raise InputError(
+                f"sale request {request.request_id}", "it stands more than once in the source", "keep one",
+                field="request_id", row=number,
+            )  # fmt: skip
         rows = [
             {
                 "request_id": request.request_id,

@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from flashsale.coerce import OTHERWISE, REPEATS
 from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.request import load_request
 from flashsale.times import Window
-from flashsale_plugins.ingest import Gatekeeper, ingest_requests, ingest_stream
+from flashsale.yaml_text import read_yaml
+from flashsale_plugins.ingest import Gatekeeper, ingest_requests, ingest_stream, quarantine_of
 from flashsale_plugins.sources import Source, open_source
 
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -32,14 +34,7 @@ class RequestFile:
 
     def sale_requests(self) -> list[dict[str, Any]]:
         """The one request of the file, unchecked; InputError where there is none, or more than one."""
-        import yaml
-
-        try:
-            raw = yaml.safe_load(self.path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(
-                f"sale request {self.path.name}", f"cannot be read ({error})", "give a YAML file"
-            ) from error
+        raw = read_yaml(self.path, f"sale request {self.path.name}")
         found = raw if isinstance(raw, list) else [raw]
         names = [str(item.get("request_id")) for item in found if isinstance(item, dict)]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -78,15 +73,15 @@ def load_source(uri: str, request: Path | None, streams: list[str], lake: Lake, 
         found[stream] = ingest_stream(source, stream, window, keeper)
         found[stream]["days"] = len(found[stream].pop("changed_days"))
         if found[stream]["quarantined"] and stream in STRICT:
-            _refuse_bad(lake, stream)
+            _refuse_bad(lake, stream, window)
     ids = ingest_requests(RequestFile(request), lake) if request is not None else []
     return {"streams": found, "request_id": ids[0] if ids else None}
 
 
-def _refuse_bad(lake: Lake, stream: str) -> None:
+def _refuse_bad(lake: Lake, stream: str, window: Window) -> None:
     """Raise for the first bad record that is no mere repetition of another."""
-    for bad in lake.read(f"quarantine/{stream}").to_pylist():
-        if bad["field"] == "event_id":
+    for bad in lake.read(f"quarantine/{stream}", [quarantine_of(window)]).to_pylist():
+        if bad["reason"].startswith(REPEATS) and not bad["reason"].endswith(OTHERWISE):
             continue
         raise InputError(
             f"stream {stream}",

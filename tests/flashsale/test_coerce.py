@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from flashsale.coerce import coerce, find_duplicates, find_future, split
+from flashsale.coerce import Faults, coerce, find_duplicates, find_future, split
 from flashsale.contracts import load_contract
 from flashsale.errors import InputError
 
@@ -85,7 +85,11 @@ def test_typed_sources_are_taken_as_they_are() -> None:
 def test_the_first_of_two_equal_ids_stays() -> None:
     rows, faults = coerce(table(event_id=["e1", "e1"]), load_contract("orders"))
     find_duplicates(rows, faults)
-    assert faults.by_row == {1: ("event_id", "repeats event_id of row 0", "give every record its own event_id")}
+    words = "repeats event_id of row 0 with other content"
+    assert faults.by_row == {1: ("event_id", words, "give every record its own event_id")}
+    twin, faults = pa.concat_tables([rows.slice(0, 1)] * 2), Faults()
+    find_duplicates(twin, faults)
+    assert faults.by_row[1][1] == "repeats event_id of row 0"
 
 
 def test_an_event_of_the_future_is_set_aside() -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.json as pajson
 import pyarrow.parquet as pq
-import yaml
 
+from flashsale import jsonlines
+from flashsale.contracts import load_contract
 from flashsale.errors import InputError
 from flashsale.times import Window
+from flashsale.yaml_text import read_yaml
 from flashsale_plugins.sources import FAULT_COLUMN
+from flashsale_plugins.sources.text import exact, only, text_table
 
-_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv")
+SUFFIXES = (".parquet", ".csv", *jsonlines.SUFFIXES)
+BOM = b"\xef\xbb\xbf"
+CHUNK = 100_000  # records held as objects at a time
 
 
 def _csv(path: Path) -> pa.Table:
@@ -30,42 +36,58 @@ def _csv(path: Path) -> pa.Table:
 
 
 def _json_lines(path: Path) -> pa.Table:
+    """Line by line: every value as the text it was written as, broken lines with their fault."""
+    tables: list[pa.Table] = []
+    records: list[dict[str, Any]] = []
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            text = line.removeprefix(BOM) if number == 1 else line
+            if text.strip():
+                records.append(_record(text, f"line {number} of {path.name}"))
+            if len(records) == CHUNK:
+                tables.append(text_table(records))
+                records = []
+    if records or not tables:
+        tables.append(text_table(records))
+    table = pa.concat_tables(tables, promote_options="default")
+    if table.column_names == [FAULT_COLUMN]:
+        raise InputError(f"file {path.name}", str(table[FAULT_COLUMN][0]), "write one JSON object a line, in UTF-8")
+    return table
+
+
+def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
-        return pajson.read_json(path)
-    except pa.ArrowInvalid:
-        return _json_lines_one_by_one(path)
+        item = exact(line.decode("utf-8"))
+        if not isinstance(item, dict):
+            raise ValueError("it holds a list" if isinstance(item, list) else "it is no object")
+    except UnicodeDecodeError:
+        return {FAULT_COLUMN: f"{where} is not UTF-8"}
+    except (ValueError, RecursionError) as error:
+        return {FAULT_COLUMN: f"{where} is not a JSON object ({error})"}
+    return item
 
 
-def _json_lines_one_by_one(path: Path) -> pa.Table:
-    """Line by line where types disagree or a line is broken: every value as text, broken lines with their fault."""
-    records: list[dict[str, str | None]] = []
-    with path.open(encoding="utf-8", errors="replace") as handle:
-        for number, line in enumerate(handle):
-            if not line.strip():
-                continue
-            try:
-                item = json.loads(line, parse_float=str)
-                if not isinstance(item, dict):
-                    raise ValueError("not an object")
-                records.append({k: v if v is None else str(v) for k, v in item.items()})
-            except ValueError as error:
-                records.append({FAULT_COLUMN: f"line {number + 1} of {path.name} is not a JSON object ({error})"})
-    names = list(dict.fromkeys(name for record in records for name in record))
-    return pa.table({n: pa.array([r.get(n) for r in records], pa.string()) for n in names})
+def _parquet(path: Path) -> pa.Table:
+    return pq.ParquetFile(path).read()
+
+
+_READERS = {"parquet": _parquet, "csv": _csv}
 
 
 def read_file(path: Path) -> pa.Table:
     """Records of one file in its own types; an empty or damaged file is an InputError that names it."""
-    if path.stat().st_size == 0:
-        raise InputError(
-            f"file {path.name}", "is empty (0 bytes)", "deliver it again, or remove it if there is nothing"
-        )
+    kind = path.suffix.lower().lstrip(".")
     try:
-        if path.suffix == ".parquet":
-            return pq.ParquetFile(path).read()
-        return _csv(path) if path.suffix == ".csv" else _json_lines(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        kind = path.suffix.lstrip(".")
+        if path.stat().st_size == 0:
+            raise InputError(
+                f"file {path.name}", "is empty (0 bytes)", "deliver it again, or remove it if there is nothing"
+            )
+        table = _READERS.get(kind, _json_lines)(path)
+        twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+        if twice:
+            raise InputError(f"file {path.name}", "the column stands twice", "keep one of the two", field=twice[0])
+        return table
+    except (pa.ArrowException, UnicodeError, OSError) as error:
         raise InputError(
             f"file {path.name}", f"is not readable {kind} ({error})", "deliver the whole file again"
         ) from error
@@ -81,15 +103,20 @@ class FolderSource:
 
     def files(self, stream: str) -> list[Path]:
         """The stream's files in order."""
-        found = [self.folder / f"{stream}{s}" for s in _SUFFIXES if (self.folder / f"{stream}{s}").is_file()]
-        sub = self.folder / stream
-        if sub.is_dir():
-            found += sorted(p for p in sub.rglob("*") if p.suffix in _SUFFIXES)
+        named = f"{stream}."
+        found: list[Path] = []
+        for path in sorted(self.folder.iterdir()):
+            name = path.name.lower()
+            if path.is_dir() and (name == stream or (name.startswith(named) and _kind_of(path))):
+                found += sorted(_under(path))
+            elif name == stream or name.startswith(named):
+                found.append(_readable(path))
         return found
 
     def read(self, stream: str, window: Window) -> pa.Table | None:
         """All records of the stream (the caller keeps those in the window); None where it has no file."""
-        tables = [read_file(path) for path in self.files(stream)]
+        names = (*(rule.name for rule in load_contract(stream).fields), FAULT_COLUMN)
+        tables = [only(read_file(path), names) for path in self.files(stream)]
         if not tables:
             return None
         try:
@@ -103,11 +130,32 @@ class FolderSource:
         path = self.folder / "sale_request.yaml"
         if not path.is_file():
             return []
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise InputError("sale_request.yaml", f"is not YAML ({error})", "see the example in the README") from error
+        content = read_yaml(path, path.name)
         return content if isinstance(content, list) else [content]
+
+
+def _kind_of(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _readable(path: Path) -> Path:
+    """The path itself; InputError for a file that would otherwise be left out without a word."""
+    if not path.is_file():
+        raise InputError(f"file {path.name}", "is no file, or a link to nothing", "deliver the file, or remove it")
+    if not _kind_of(path):
+        remedy = f"give one of {', '.join(SUFFIXES)}, not packed, or remove it"
+        raise InputError(f"file {path.name}", "has an ending that nobody reads", remedy)
+    return path
+
+
+def _under(folder: Path) -> Iterator[Path]:
+    """Files of a stream's folder, links to folders followed; names that begin with `.` or `_` are others' marks."""
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        inside = [Path(place) / name for name in folders if name[0] not in "._"]
+        folders[:] = [path.name for path in inside if path.resolve() not in seen]
+        seen |= {path.resolve() for path in inside}
+        yield from (_readable(Path(place) / name) for name in names if name[0] not in "._")
 
 
 def _as_text(table: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ from urllib3.util import Retry
 
 from flashsale.errors import InputError
 from flashsale.times import Window
+from flashsale_plugins.sources.text import exact, text_table
 
 PAGE_LIMIT = 5000
 MAX_PAGES = 20_000
@@ -63,7 +64,7 @@ class HttpSource:
             remedy = "check the token" if answer.status_code in (401, 403) else "mend the source, then clear the task"
             raise InputError(subject, f"answers {answer.status_code} after all retries", remedy)
         try:
-            return answer.json()
+            return exact(answer.content.decode("utf-8-sig"))
         except ValueError as error:
             raise InputError(subject, "does not answer JSON", "mend the source, then clear the task") from error
 
@@ -78,12 +79,21 @@ class HttpSource:
         for _ in range(MAX_PAGES):
             page = self._get(f"/v1/{stream}", params)
             if page is None:
-                return None
+                if "cursor" not in params:
+                    return None
+                words = "a page is gone (404) after others were read"
+                raise InputError(f"stream {stream}", words, "mend the source's paging, then clear the task")
             if not isinstance(page, dict) or not isinstance(page.get("records"), list):
                 raise InputError(f"stream {stream}", "a page has no list of records", "answer {records, next_cursor}")
+            odd = next((k for k, record in enumerate(page["records"]) if not isinstance(record, dict)), None)
+            if odd is not None:
+                raise InputError(f"stream {stream}", "a record is no object", "answer {records: [{…}]}", row=odd)
             if page["records"]:
-                pages.append(_page_table(page["records"]))
+                pages.append(text_table(page["records"]))
             cursor = page.get("next_cursor")
+            if not isinstance(cursor, str | None):
+                remedy = "answer text or null"
+                raise InputError(f"stream {stream}", f"the cursor {cursor!r} is no text", remedy, field="next_cursor")
             if cursor is None:
                 return pa.concat_tables(pages, promote_options="default") if pages else pa.table({})
             if cursor in seen:
@@ -103,10 +113,3 @@ class HttpSource:
         if found is None:
             return []
         return found if isinstance(found, list) else [found]
-
-
-def _page_table(records: list[dict[str, Any]]) -> pa.Table:
-    """Records as text columns: what a value is, the contract decides."""
-    names = list(dict.fromkeys(name for record in records for name in record))
-    text = [[None if r.get(n) is None else str(r[n]) for r in records] for n in names]
-    return pa.table([pa.array(column, pa.string()) for column in text], names=names)

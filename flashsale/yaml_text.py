@@ -1,0 +1,44 @@
+"""YAML that people write: one way to read it, with errors in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flashsale.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain types, and no field twice: which of two values counts nobody could see."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def parse_yaml(text: str, subject: str, remedy: str = "see the example in the README") -> Any:
+    """The value that YAML text holds. Raises InputError about `subject` where it cannot be read."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:  # ValueError: 31 November
+        raise InputError(subject, f"cannot be read ({' '.join(str(error).split())})", remedy) from error
+
+
+def read_yaml(path: Path, subject: str, remedy: str = "give a YAML file as in the README") -> Any:
+    """The same of a UTF-8 file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise InputError(subject, f"cannot be read ({error})", remedy) from error
+    return parse_yaml(text, subject, remedy)
