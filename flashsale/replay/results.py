@@ -20,14 +20,14 @@ RECOMMENDATIONS, SCORES = "allocation_recommendations.parquet", "campaign_scores
 
 
 def check_out(out: Path) -> None:
-    """Make the folder before the work; InputError where something else stands in its place, or in a file's."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"folder {out}", "is no folder", "give --out a folder")
+    """Before the work: InputError where something else stands in the folder's place, or in that of one of its files."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"folder {out}", f"{there.name} is no folder", "give --out a folder")
     for name in (RECOMMENDATIONS, SCORES, INPUTS, PLAN):
         there = out / name
         if there.exists() and there.is_dir() != (name == INPUTS):
             raise InputError(f"folder {out}", "something of another kind has this name", "move it away", field=name)
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def write(commands: Commands, found: dict[str, Any], out: Path) -> None:

@@ -105,7 +105,7 @@ def _gate(raw: pa.Table, contract: Contract, window: Window, keeper: Gatekeeper)
     find_future(table, keeper.latest, faults)
     for row, name, remedy in _broken_rules(table, contract):
         faults.add(row, name, f"breaks the rule {name}", remedy)
-    find_duplicates(table, faults)  # last: a bad record does not stand for its later, good twin
+    find_duplicates(table, faults)  # after the others: a bad record does not stand for its later, good twin
     fine, bad = split(table, raw, faults)
     if fine.num_rows:
         origin = [r for r in range(table.num_rows) if r not in faults.by_row]

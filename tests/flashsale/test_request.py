@@ -57,6 +57,12 @@ def test_yaml_json_and_mapping_are_the_same_request(tmp_path: Path) -> None:
         (changed(stock_budgt=3), r"stock_budgt.*Extra inputs"),
         (changed(as_of="2026-12-01T00:00:00Z"), r"as_of: lies after the first start slot"),
         (changed(regions=RAW["regions"] * 2), r"regions: east stands more than once"),
+        (changed(as_of=20261110), r"as_of.*ISO 8601"),
+        (changed(start_slots=["1762819200"]), r"start_slots.0.*ISO 8601"),
+        (changed(stock_budget=True), r"stock_budget.*not yes or no"),
+        (sku(prices=[59.999]), r"skus.0.prices.0.*2 decimal places"),
+        (sku(unit_cost=10**13), r"skus.0.unit_cost"),
+        (sku(supply_units=10**19), r"skus.0.supply_units"),
         ({k: v for k, v in RAW.items() if k != "request_id"}, r"request_id.*Field required"),
     ],
 )
@@ -73,3 +79,26 @@ def test_a_file_that_is_no_request_is_named(tmp_path: Path) -> None:
         load_request(path)
     with pytest.raises(InputError, match="cannot be read"):
         load_request(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("start_slots: [2026-11-31T00:00:00Z]", "cannot be read.*day"),
+        ("as_of: 2026-13-01", "cannot be read.*month"),
+        ("stock_budget: 1\nstock_budget: 2", "'stock_budget' stands twice"),
+        ("# nothing", "is not a mapping"),
+        ("7", "is not a mapping"),
+        ("[" * 5000, "cannot be read"),
+    ],
+)
+def test_a_file_that_holds_no_request_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "sale_request.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_request(path)
+    path.write_bytes("request_id: café".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_request(path)
+    with pytest.raises(InputError, match="is not JSON"):
+        load_request('{"request_id":')

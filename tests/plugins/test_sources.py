@@ -136,6 +136,11 @@ def test_pages_are_followed_to_the_end_over_failures(shop: Callable[[Answer], Sh
             lambda *_: (200, {"records": ROWS[:1], "next_cursor": "again"}),
             r"stream inventory, field 'next_cursor': the cursor loops",
         ),
+        (
+            lambda _, query, __: (404, {}) if "cursor" in query else (200, {"records": ROWS[:1], "next_cursor": "2"}),
+            "a page is gone",
+        ),
+        (lambda *_: (200, {"records": [ROWS[0], 7]}), "row 1: a record is no object"),
     ],
 )
 def test_a_source_that_fails_for_good_is_named(shop: Callable[[Answer], Shop], answer: Answer, words: str) -> None:

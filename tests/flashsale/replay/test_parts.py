@@ -16,6 +16,7 @@ from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.replay import texts
 from flashsale.replay.commands import Commands, refusal
+from flashsale.replay.results import PLAN
 from flashsale.replay.run import replay
 from flashsale.replay.streams import check_censoring, check_streams, missing_streams, stand_in_regions
 from flashsale.request import SaleRequest, load_request
@@ -193,3 +194,15 @@ def test_a_request_that_is_wrong_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="skus"):
         replay(tmp_path / "events", bad, tmp_path / "out", seed=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_places_are_checked_before_the_work(tmp_path: Path, small_shop: Path) -> None:
+    request = small_shop / "sale_request.yaml"
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "out" / PLAN).mkdir(parents=True)
+    for out, words in [("file", "is no folder"), ("file/deeper", "is no folder"), ("out", "another kind")]:
+        with pytest.raises(InputError, match=words):
+            replay(small_shop, request, tmp_path / out, seed=1)
+    with pytest.raises(InputError, match="give --work a new folder"):
+        replay(small_shop, request, tmp_path / "new", seed=1, work=tmp_path / "file")
+    assert not (tmp_path / "new").exists() and (tmp_path / "file").read_text() == "x"

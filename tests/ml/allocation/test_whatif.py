@@ -86,6 +86,10 @@ def test_an_empty_region_gets_nothing(folder: Path) -> None:
         ("regions.moon.capacity_units=3", "not in the request"),
         ("skus.*.prices=[]", "prices"),
         ("stock_budget=-5", "stock_budget"),
+        ("stock_budget=", "has no value.*null to lift"),
+        ("stock_budget= #5", "has no value"),
+        ("stock_budget=2026-13-45", "cannot be read"),
+        ("skus.*.prices=[59.999]", "2 decimal places"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(folder: Path, setting: str, words: str) -> None:
