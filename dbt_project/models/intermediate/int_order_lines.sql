@@ -5,15 +5,24 @@
     pre_hook="{{ take_out(orders_of_changed_days()) }}"
 ) }}
 
-with ranked as (
+with told as (
     select
         *,
-        row_number() over (partition by order_id, line_no order by event_at, event_id) as first_rank,
-        row_number() over (partition by order_id, line_no order by event_at desc, event_id desc) as last_rank
+        -- sources that know the day alone tell all of a line at one moment: it was placed first all the same
+        case status when 'placed' then 0 when 'cancelled' then 1 else 2 end as step
     from {{ ref('stg_raw__order_events') }}
     {% if is_incremental() %}
     where order_id not in (select order_id from {{ this }})
     {% endif %}
+),
+
+ranked as (
+    select
+        *,
+        row_number() over (partition by order_id, line_no order by event_at, step, event_id) as first_rank,
+        row_number() over (partition by order_id, line_no order by event_at desc, step desc, event_id desc)
+            as last_rank
+    from told
 ),
 
 placed as (
