@@ -163,19 +163,23 @@ def test_postgres_tables_are_read_by_window(postgres: str) -> None:
 
     with psycopg.connect(postgres) as connection:
         connection.execute(
-            "CREATE TABLE inventory (event_id text, event_at timestamptz, on_hand int, price numeric(12,2))"
+            "CREATE TABLE inventory (event_id text, event_at timestamptz, on_hand numeric, told_by inet, more jsonb)"
         )
         for row in ROWS:
-            connection.execute("INSERT INTO inventory VALUES (%(event_id)s, %(event_at)s, %(on_hand)s, 1.50)", row)
-        connection.execute("INSERT INTO inventory VALUES ('late', '2026-01-02T00:00:00Z', 9, 1)")
+            connection.execute(
+                "INSERT INTO inventory VALUES (%(event_id)s, %(event_at)s, %(on_hand)s, '::1', '[1]')", row
+            )
+        connection.execute("INSERT INTO inventory VALUES ('late', '2026-01-02T00:00:00Z', 9, null, '{}')")
+        connection.execute("INSERT INTO inventory VALUES ('never', null, 'NaN', null, '7')")
         connection.execute("CREATE TABLE sale_requests (request jsonb)")
         connection.execute("""INSERT INTO sale_requests VALUES ('{"request_id": "r1"}')""")
         connection.execute("CREATE TABLE reviews (review_id text)")
     source = open_source(postgres)
     table = source.read("inventory", DAY)
     assert table is not None
-    assert table["event_id"].to_pylist() == [r["event_id"] for r in ROWS]
+    assert table["event_id"].to_pylist() == [*[r["event_id"] for r in ROWS], "never"]  # the gate names it
     assert table["event_at"][1].as_py() == datetime(2026, 1, 1, 1, tzinfo=UTC)
+    assert table.column_names == ["event_id", "event_at", "on_hand"] and table["on_hand"][-1].as_py() == "NaN"
     assert source.read("traffic", DAY) is None
     assert source.sale_requests() == [{"request_id": "r1"}]
     with pytest.raises(InputError, match="stream reviews"):

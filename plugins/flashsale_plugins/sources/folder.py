@@ -18,7 +18,7 @@ from flashsale.errors import InputError
 from flashsale.times import Window
 from flashsale.yaml_text import read_yaml
 from flashsale_plugins.sources import FAULT_COLUMN
-from flashsale_plugins.sources.text import exact, only, text_table
+from flashsale_plugins.sources.text import exact, joined, only, text_table
 
 SUFFIXES = (".parquet", ".csv", *jsonlines.SUFFIXES)
 BOM = b"\xef\xbb\xbf"
@@ -117,13 +117,7 @@ class FolderSource:
         """All records of the stream (the caller keeps those in the window); None where it has no file."""
         names = (*(rule.name for rule in load_contract(stream).fields), FAULT_COLUMN)
         tables = [only(read_file(path), names) for path in self.files(stream)]
-        if not tables:
-            return None
-        try:
-            return pa.concat_tables(tables, promote_options="default")
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            # files that spell a column differently meet as text; the contract then reads each value
-            return pa.concat_tables([_as_text(t) for t in tables], promote_options="default")
+        return joined(tables) if tables else None
 
     def sale_requests(self) -> list[dict[str, Any]]:
         """The request in `sale_request.yaml`, if there is one."""
@@ -156,7 +150,3 @@ def _under(folder: Path) -> Iterator[Path]:
         folders[:] = [path.name for path in inside if path.resolve() not in seen]
         seen |= {path.resolve() for path in inside}
         yield from (_readable(Path(place) / name) for name in names if name[0] not in "._")
-
-
-def _as_text(table: pa.Table) -> pa.Table:
-    return pa.table({name: table[name].cast(pa.string()) for name in table.column_names})

@@ -10,8 +10,10 @@ import pyarrow as pa
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from flashsale.contracts import load_contract
 from flashsale.errors import InputError
 from flashsale.times import Window
+from flashsale_plugins.sources.text import column, joined
 
 BATCH_ROWS = 50_000
 
@@ -41,25 +43,25 @@ class PostgresSource:
             if not self._has(connection, stream):
                 return None
             query = sql.SQL(
-                "SELECT * FROM {} WHERE event_at >= %s AND event_at < %s ORDER BY event_at, event_id"
+                "SELECT * FROM {} WHERE event_at >= %s AND event_at < %s OR event_at IS NULL"
+                " ORDER BY event_at, event_id"
             ).format(sql.Identifier(self.schema, stream))
             batches = []
             with connection.cursor(name="flashsale_pull") as cursor:
                 try:
                     cursor.execute(query, [window.start, window.end])
-                except psycopg.errors.UndefinedColumn as error:
+                except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction) as error:
                     raise InputError(
                         f"stream {stream}",
                         f"{error.diag.message_primary}",
-                        "the table needs event_id and event_at",
+                        "the table needs event_id, and event_at as timestamp",
                         field="event_at",
                     ) from error
-                names = [column.name for column in cursor.description or []]
+                known = {rule.name for rule in load_contract(stream).fields}
+                names = {c.name: i for i, c in enumerate(cursor.description or []) if c.name in known}
                 while rows := cursor.fetchmany(BATCH_ROWS):
-                    batches.append(pa.table({n: pa.array([r[i] for r in rows]) for i, n in enumerate(names)}))
-        if not batches:
-            return pa.table({name: pa.nulls(0) for name in names})
-        return pa.concat_tables(batches, promote_options="permissive")
+                    batches.append(pa.table({name: column([row[i] for row in rows]) for name, i in names.items()}))
+        return joined(batches) if batches else pa.table({name: pa.nulls(0) for name in names})
 
     def sale_requests(self) -> list[dict[str, Any]]:
         """Requests stored in `sale_requests.request` (json or text), in the order of their ids."""
@@ -69,5 +71,14 @@ class PostgresSource:
             with connection.cursor(row_factory=dict_row) as cursor:
                 query = sql.SQL("SELECT request FROM {}").format(sql.Identifier(self.schema, "sale_requests"))
                 rows = cursor.execute(query).fetchall()
-        found = [json.loads(r["request"]) if isinstance(r["request"], str) else r["request"] for r in rows]
-        return sorted(found, key=lambda item: str(item.get("request_id")))
+        found = [_request(row["request"]) for row in rows]
+        return sorted(found, key=lambda item: str(item.get("request_id")) if isinstance(item, dict) else "")
+
+
+def _request(stored: Any) -> Any:
+    try:
+        return json.loads(stored) if isinstance(stored, str) else stored
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            "table sale_requests", f"a request is not JSON ({error})", "mend or delete the row", field="request"
+        ) from error
