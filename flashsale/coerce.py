@@ -37,7 +37,7 @@ QUARANTINE_SCHEMA = pa.schema(
 FIRST, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 #: Strings that may be empty; elsewhere an empty one is a missing one, as in CSV.
 MAY_BE_EMPTY = ("text", "title")
-REPEATS, OTHERWISE = "repeats event_id of row", " with other content"
+_REPEATS, _OTHERWISE = "repeats event_id of row", " with other content"
 _DIGITS, _PLAIN = re.compile(r"\d{9,}"), re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -201,18 +201,23 @@ def find_duplicates(table: pa.Table, faults: Faults) -> None:
 
     The reason says so where the two differ in more than their id: then one of them is lost.
     """
-    seen: dict[str, int] = {}
+    seen: dict[str, tuple[int, dict[str, Any]]] = {}
     counts = pc.value_counts(table["event_id"].combine_chunks())
     repeated = {item["values"] for item in counts.to_pylist() if item["counts"] > 1} - {None}
     if not repeated:
         return
-    for row, event_id in enumerate(table["event_id"].to_pylist()):
-        if event_id in repeated and row not in faults.by_row:
-            first = seen.setdefault(event_id, row)
-            if first != row:
-                same = table.slice(first, 1).to_pylist() == table.slice(row, 1).to_pylist()
-                words = f"{REPEATS} {first}{'' if same else OTHERWISE}"
-                faults.add(row, "event_id", words, "give every record its own event_id")
+    ids = table["event_id"].to_pylist()
+    places = [row for row, event_id in enumerate(ids) if event_id in repeated and row not in faults.by_row]
+    for row, record in zip(places, table.take(pa.array(places, pa.int64())).to_pylist(), strict=True):
+        first, kept = seen.setdefault(record["event_id"], (row, record))
+        if first != row:
+            words = f"{_REPEATS} {first}{'' if record == kept else _OTHERWISE}"
+            faults.add(row, "event_id", words, "give every record its own event_id")
+
+
+def only_repeats(reason: str) -> bool:
+    """Whether a record was set aside for repeating another one letter for letter: nothing is lost by it."""
+    return reason.startswith(_REPEATS) and not reason.endswith(_OTHERWISE)
 
 
 def find_future(table: pa.Table, latest: datetime, faults: Faults) -> None:

@@ -20,7 +20,7 @@ from flashsale.errors import InputError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 _HALF = re.compile("[\ud800-\udfff]")
-_MARK = b"\xef\xbb\xbf"  # that a text is UTF-8; some editors write it
+MARK = b"\xef\xbb\xbf"  # that a text is UTF-8; some editors write it
 
 
 def is_one(path: Path) -> bool:
@@ -31,7 +31,7 @@ def is_one(path: Path) -> bool:
 def read(path: Path) -> list[dict[str, Any]]:
     """The objects of a file, blank lines left out. Raises InputError that names the line that is none."""
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_bytes().removeprefix(_MARK).split(b"\n"), start=1):
+    for number, line in enumerate(path.read_bytes().removeprefix(MARK).split(b"\n"), start=1):
         if not line.strip():
             continue
         problem = f"line {number} cannot be read"

@@ -93,7 +93,7 @@ def _json_lines(path: Path) -> Texts:
     reasons: list[str | None] = []
     names: dict[str, None] = {}
     # bytes that are no UTF-8 are carried as half surrogate pairs; lines end with \n alone
-    for line in path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n"):
+    for line in path.read_bytes().removeprefix(jsonlines.MARK).decode("utf-8", "surrogateescape").split("\n"):
         if not line.strip():
             continue
         try:
@@ -136,7 +136,7 @@ def _is_sound(record: str, separator: str) -> bool:
 def _separated(separator: str) -> Callable[[Path], Texts]:
     def separated(path: Path) -> Texts:
         csv.field_size_limit(2**31 - 1)  # a post of a megabyte is put aside later, with a reason
-        raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        raw = path.read_bytes().removeprefix(jsonlines.MARK).decode("utf-8", "surrogateescape")
         records = _records(list(io.StringIO(raw, newline="")), separator)
         names, _ = next(records, ([TEXT], True))
         _named_once(path, names)

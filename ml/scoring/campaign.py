@@ -13,7 +13,7 @@ from ml.scoring.donors import CELL, Neighbours, donor_rows, neighbours
 from ml.scoring.panel import Panel
 from ml.scoring.synthetic import placebo_fit
 from ml.scoring.uncertainty import ALPHA, Z, half_width, placebo_p, two_sided_p
-from ml.scoring.window import Window, own_days
+from ml.scoring.window import Window, own_days, usual_length
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -150,7 +150,7 @@ def _effects(series: _Series, donors: Floats, weekday: Ints, before: Bools, duri
     level = donors[:, :split].mean(axis=1, keepdims=True)
     whole = np.asarray((series.usable | series.on_sale)[scored, :split].all(axis=1))
     past = Past(series.usual[scored, :split], counted[scored], whole, donors / level, weekday)
-    choice = choose(past, max(round(float(during.sum(axis=1).mean())), 1))
+    choice = choose(past, usual_length(during))
     ahead = [x[scored] for x in (series.units[:, split:], series.on_sale[:, split:], during, around)]
     found = _scored(past, choice, *ahead)
     for field in fields(Effects):

@@ -19,7 +19,7 @@ from ml.scoring.campaign import Effects, SaleEffects, sale_effects
 from ml.scoring.panel import Panel
 from ml.scoring.sums import Sums
 from ml.scoring.uncertainty import ALPHA
-from ml.scoring.window import own_days, window_of
+from ml.scoring.window import own_days, usual_length, window_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def score_campaign(
     cells = _cells(panel, offers, sale.cells, during)
     spill, spill_spread = _spillover(sale, cells["usual_margin"].to_numpy(dtype=np.float64))
     cells = cells.join(spill).join(_sentiment(offers, signals, starts, ends))
-    sums = Sums(sale, _weights(cells), spill_spread, max(round(float(during.sum(axis=1).mean())), 1))
+    sums = Sums(sale, _weights(cells), spill_spread, usual_length(during))
     by_sku = [list(index) for index in cells.groupby("sku_id", sort=True).groups.values()]
     levels = [
         (cells.assign(level="cell"), [[i] for i in range(len(cells))]),

@@ -59,6 +59,11 @@ def own_days(panel: Panel, offers: pd.DataFrame) -> tuple[Bools, Bools]:
     return during, around
 
 
+def usual_length(during: Bools) -> int:
+    """Days that an offer touches, on the mean; `during` of shape (offers, days)."""
+    return max(round(float(during.sum(axis=1).mean())), 1)
+
+
 def _touched(starts_at: pd.Timestamp, ends_at: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
     """First and last day (UTC) between two moments."""
     ends = ends_at.tz_convert("UTC").tz_localize(None) - pd.Timedelta(microseconds=1)

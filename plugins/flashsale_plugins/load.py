@@ -6,13 +6,12 @@ and the offers, stock and catalogue must be sound to the last record, since a pl
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from flashsale.coerce import OTHERWISE, REPEATS
+from flashsale.coerce import END, FIRST, only_repeats
 from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.request import load_request
@@ -21,7 +20,6 @@ from flashsale.yaml_text import read_yaml
 from flashsale_plugins.ingest import Gatekeeper, ingest_requests, ingest_stream, quarantine_of
 from flashsale_plugins.sources import Source, open_source
 
-FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 #: Streams of which no record may be bad; of the others the gate sets bad ones aside and counts them.
 STRICT = ("catalog", "regions", "campaigns", "inventory")
 
@@ -66,8 +64,8 @@ def load_source(uri: str, request: Path | None, streams: list[str], lake: Lake, 
     source: Source = open_source(uri)
     asked = [] if request is None else RequestFile(request).sale_requests()
     as_of = load_request(asked[0]).as_of if asked else None
-    keeper = Gatekeeper(lake, key, LAST)
-    window = Window(FIRST, as_of or LAST)
+    keeper = Gatekeeper(lake, key, END)
+    window = Window(FIRST, as_of or END)
     found = {}
     for stream in streams:
         found[stream] = ingest_stream(source, stream, window, keeper)
@@ -81,7 +79,7 @@ def load_source(uri: str, request: Path | None, streams: list[str], lake: Lake, 
 def _refuse_bad(lake: Lake, stream: str, window: Window) -> None:
     """Raise for the first bad record that is no mere repetition of another."""
     for bad in lake.read(f"quarantine/{stream}", [quarantine_of(window)]).to_pylist():
-        if bad["reason"].startswith(REPEATS) and not bad["reason"].endswith(OTHERWISE):
+        if only_repeats(bad["reason"]):
             continue
         raise InputError(
             f"stream {stream}",

@@ -13,15 +13,13 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from flashsale import jsonlines
-from flashsale.contracts import load_contract
 from flashsale.errors import InputError
 from flashsale.times import Window
 from flashsale.yaml_text import read_yaml
 from flashsale_plugins.sources import FAULT_COLUMN
-from flashsale_plugins.sources.text import exact, joined, only, text_table
+from flashsale_plugins.sources.text import exact, joined, text_table
 
 SUFFIXES = (".parquet", ".csv", *jsonlines.SUFFIXES)
-BOM = b"\xef\xbb\xbf"
 CHUNK = 100_000  # records held as objects at a time
 
 
@@ -41,7 +39,7 @@ def _json_lines(path: Path) -> pa.Table:
     records: list[dict[str, Any]] = []
     with path.open("rb") as handle:
         for number, line in enumerate(handle, start=1):
-            text = line.removeprefix(BOM) if number == 1 else line
+            text = line.removeprefix(jsonlines.MARK) if number == 1 else line
             if text.strip():
                 records.append(_record(text, f"line {number} of {path.name}"))
             if len(records) == CHUNK:
@@ -115,8 +113,7 @@ class FolderSource:
 
     def read(self, stream: str, window: Window) -> pa.Table | None:
         """All records of the stream (the caller keeps those in the window); None where it has no file."""
-        names = (*(rule.name for rule in load_contract(stream).fields), FAULT_COLUMN)
-        tables = [only(read_file(path), names) for path in self.files(stream)]
+        tables = [read_file(path) for path in self.files(stream)]
         return joined(tables) if tables else None
 
     def sale_requests(self) -> list[dict[str, Any]]:

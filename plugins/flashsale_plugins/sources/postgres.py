@@ -57,7 +57,7 @@ class PostgresSource:
                         "the table needs event_id, and event_at as timestamp",
                         field="event_at",
                     ) from error
-                known = {rule.name for rule in load_contract(stream).fields}
+                known = set(load_contract(stream).arrow_schema().names)
                 names = {c.name: i for i, c in enumerate(cursor.description or []) if c.name in known}
                 while rows := cursor.fetchmany(BATCH_ROWS):
                     batches.append(pa.table({name: column([row[i] for row in rows]) for name, i in names.items()}))

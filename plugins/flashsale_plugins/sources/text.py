@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -21,12 +20,6 @@ def text_table(records: list[dict[str, Any]]) -> pa.Table:
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = [pa.array([_text(record.get(name)) for record in records], pa.string()) for name in names]
     return pa.table(columns, names=[str(printable(name)) for name in names])
-
-
-def only(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    """The columns of these names that the table has: what no contract names goes no further."""
-    wanted = set(names)
-    return table.select([name for name in table.column_names if name in wanted])
 
 
 def joined(tables: list[pa.Table]) -> pa.Table:
