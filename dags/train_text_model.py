@@ -62,6 +62,12 @@ with DAG(
             title="Teacher",
             description="A model to make a smaller one of, for example `flashsale-text`",
         ),
+        "texts": Param(
+            None,
+            type=["null", "string"],
+            title="Texts for the teacher",
+            description="Path of a Parquet or JSON Lines file of texts that nobody judged; a teacher answers them",
+        ),
         "labels": Param(
             None,
             type=["null", "string"],
@@ -87,7 +93,7 @@ with DAG(
             *["python", "-m", "ml", "text", "train", "--config", "{{ params.config }}", "--register"],
             *[
                 f"{{{{ '--{name}=' ~ params.{name} if params.{name} else '' }}}}"
-                for name in ("base", "teacher", "labels")
+                for name in ("base", "teacher", "texts", "labels")
             ],
         ],
     )

@@ -24,6 +24,9 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     train.add_argument("--labels", type=Path, help="labelled sentences of your own beside the public ones")
     train.add_argument("--base", help="base model in the setting's stead: embedded, a folder or a Hugging Face name")
     train.add_argument("--teacher", help="a registered version, name or folder to shrink (config: small)")
+    train.add_argument(
+        "--texts", type=Path, nargs="+", default=[], help="texts that nobody judged, for a teacher to answer"
+    )
     train.add_argument("--checkpoints", type=Path, help="folder of checkpoints; an interrupted run goes on from there")
     train.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
     train.set_defaults(func=_train)
@@ -124,6 +127,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
         labels=args.labels,
         base=args.base,
         teacher=args.teacher,
+        texts=args.texts,
         checkpoints=args.checkpoints,
     )
 

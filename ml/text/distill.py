@@ -1,23 +1,27 @@
 """A smaller model from a larger one: fewer layers, taught by the larger one's answers (Sanh et al. 2019, DistilBERT).
 
 The student starts with some of the teacher's own layers and its heads, and learns from its softened answers on the
-training sentences beside the labels (`teacher_share`, `teacher_temperature`, `keep_layers` of the configuration).
+training sentences beside the labels (`teacher_share`, `teacher_temperature`, `keep_layers` of the configuration). An
+answer costs nobody's time, so texts without labels can be learnt from too (Turc et al. 2019).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from flashsale.corpora.normal import same, split_of
 from flashsale.errors import InputError
 from ml.text import model
 from ml.text.batches import batches, collate
-from ml.text.data import Encoded, Taught
+from ml.text.data import IGNORED, Encoded, Example, Taught
+from ml.text.labels import LANGUAGES
 from ml.text.network import TextNetwork
 from ml.text.scorer import fast_bf16
+from ml.text.weak import demand_spans, language_of, purchase_intent
 
 _BUDGET = 8192
 
@@ -37,6 +41,34 @@ def taught(rows: Sequence[Encoded], teacher: TextNetwork, pad: int) -> list[Enco
             for at, row in enumerate(batch):
                 answers[id(row)] = Taught(sentiment[at], float(intent[at]), tags[at, : len(row.ids)].copy())
     return [replace(row, taught=answers[id(row)]) for row in rows]
+
+
+def unjudged(paths: Sequence[Path], known: Iterable[Example] = ()) -> list[Example]:
+    """The different sentences of files with a column `text`, without a sentiment: what a teacher is to answer.
+
+    Copies of one another, of `known` examples and of sentences that the split rule keeps for validation or test are
+    left out; so are rows whose `language`, where the file says it, is neither `zh` nor `en`. Raises InputError where
+    nothing is left of all files.
+    """
+    from ml.text.pretrain import distinct
+    from ml.text.score import read_texts
+
+    given: list[str | None] = []
+    for path in paths:
+        rows = read_texts(path)
+        spoken = rows["language"].to_pylist() if "language" in rows.column_names else [None] * rows.num_rows
+        pairs = zip(rows["text"].to_pylist(), spoken, strict=True)
+        given += [text for text, language in pairs if language is None or language in LANGUAGES]
+    seen = {same(example.text) for example in known}
+    texts = [text for text in distinct(given) if split_of(text) == "train" and same(text) not in seen]
+    if not texts:
+        names = ", ".join(path.name for path in paths)
+        raise InputError(f"texts {names}", "none is new, in Chinese or English, and for training", "give other texts")
+    return [_unjudged(text, language_of(text)) for text in texts]
+
+
+def _unjudged(text: str, language: str) -> Example:
+    return Example(text, language, IGNORED, purchase_intent(text, language), tuple(demand_spans(text, language)))
 
 
 def student(teacher: TextNetwork, layers: Sequence[int]) -> TextNetwork:

@@ -109,6 +109,7 @@ def train_model(
     labels: Path | None = None,
     base: str | None = None,
     teacher: str | None = None,
+    texts: Sequence[Path] = (),
     checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Run a training and return its summary: metrics, gate, and the candidate's version where registered.
@@ -119,16 +120,21 @@ def train_model(
         labels: a file of further labelled sentences; those that the split rule keeps for training are all trained on.
         base: base model in the setting's stead: `embedded`, a folder or a Hugging Face name.
         teacher: a registered version, name or folder to start from and to be taught by (`keep_layers`).
+        texts: files of texts that nobody judged; the teacher answers them, and the student learns its answers.
         checkpoints: folder that holds checkpoints; a run of the same configuration and data goes on from there.
     """
     import torch
 
+    from ml.text.distill import unjudged
     from ml.text.parallel import Parallel
 
+    if texts and not teacher:
+        raise InputError("texts", "nobody is there to judge them", "name a teacher, or give labels (--labels)")
     torch.set_num_threads(threads or settings().threads)
     began = time.monotonic()
     sets = {split: load_examples(split) for split in ("train", "valid", "test")}
     own = read_labels(labels, "train") if labels else []
+    heard = unjudged(texts, [*sets["train"], *own]) if texts else []
     with tempfile.TemporaryDirectory() as scratch:
         root = ensure_base_model(base or settings().text_base_model)
         run = Run(config, root, out or Path(scratch) / "model", sets, teacher)
@@ -139,7 +145,7 @@ def train_model(
         with tracked as run.run_id:
             if first:
                 _check_labels(run, labels, own, Path(scratch))
-            _fit(run, own, checkpoints)
+            _fit(run, own + heard, checkpoints)
             if not first:  # under torchrun one process speaks for all
                 return {"rank": "not the first: see the first process's answer"}
             summary = _finish(run, Path(scratch), register=register)

@@ -13,7 +13,7 @@ import pytest
 
 from flashsale.errors import InputError
 from flashsale_plugins.load import load_source
-from flashsale_plugins.sources.folder import FolderSource
+from flashsale_plugins.sources.folder import FolderSource, read_file
 from tests.plugins.test_ingest import JANUARY, World, orders
 
 
@@ -179,3 +179,12 @@ def test_two_requests_of_one_id_are_refused_and_none_is_half_read(tmp_path: Path
     path.write_text(item * 2)
     with pytest.raises(InputError, match="'request_id', row 1.*stands more than once"):
         ingest_requests(FolderSource(str(tmp_path)), lake)
+
+
+def test_a_quote_that_is_never_closed_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text('event_id,text\ne1,"two\nlines"\ne2,"dim\ne3,bright\n')
+    with pytest.raises(InputError, match="from line 4 on is never closed"):
+        read_file(path)
+    path.write_text('event_id,text\ne1,5" wide\ne2,"two\nlines"\n')
+    assert read_file(path)["text"].to_pylist() == ['5" wide', "two\nlines"]

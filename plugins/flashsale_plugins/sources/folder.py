@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -30,7 +31,26 @@ def _csv(path: Path) -> pa.Table:
     options = pacsv.ConvertOptions(
         column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
     )
-    return pacsv.read_csv(path, convert_options=options, parse_options=pacsv.ParseOptions(newlines_in_values=True))
+    table = pacsv.read_csv(path, convert_options=options, parse_options=pacsv.ParseOptions(newlines_in_values=True))
+    last = table.slice(table.num_rows - 1).to_pylist() if table.num_rows else []
+    if any("\n" in value for row in last for value in row.values() if value):
+        _check_quotes(path)
+    return table
+
+
+def _check_quotes(path: Path) -> None:
+    """InputError where a quote that opens a value is never closed: the value would hold the rest of the file."""
+    start = 1
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = csv.reader(handle, strict=True)
+        try:
+            for _ in rows:
+                start = rows.line_num + 1
+        except csv.Error as error:
+            if "end of data" not in str(error):
+                return  # other readers' rules for quotes inside a value: Arrow has read it by its own
+            words = f"a quote that is opened in the record from line {start} on is never closed"
+            raise InputError(f"file {path.name}", words, "close it, or double it if it is part of the value") from error
 
 
 def _json_lines(path: Path) -> pa.Table:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from flashsale.corpora.normal import split_of
 from flashsale.errors import InputError
-from ml.text import distill, model
+from ml.text import distill, model, pipeline
 from ml.text.batches import collate
-from ml.text.data import IGNORED
+from ml.text.data import IGNORED, load_examples
 from ml.text.train import Trainer, seed_everything
 from tests.ml.text.test_training import _config, _rows
 
@@ -70,3 +73,28 @@ def test_a_student_comes_to_answer_like_its_teacher(tiny_base: Path) -> None:
     assert float((mine - wanted).abs().mean()) < 0.05
     with pytest.raises(InputError, match="no layer 5"):
         distill.student(teacher, [5])
+
+
+def test_texts_that_nobody_judged_are_new_ones_without_a_sentiment(tmp_path: Path) -> None:
+    fresh = [f"the {word} lamp is dim but I wish to buy it" for word in ("red", "green", "blue", "grey", "black")]
+    kept = [text for text in fresh if split_of(text) == "train"]
+    assert 0 < len(kept) < len(fresh), "the split rule keeps some for validation or test"
+    known, sealed = load_examples("train")[0], load_examples("test")[0]
+    rows = [*fresh, fresh[0].upper() + "!", None, "", known.text, sealed.text, "这盏灯很暗"]
+    spoken = [*["en"] * 8, known.language, sealed.language, "zh"]
+    path = tmp_path / "texts.parquet"
+    pq.write_table(pa.table({"text": rows, "language": spoken}), path)
+    found = distill.unjudged([path], [known])
+    assert [example.text for example in found] == [*kept, "这盏灯很暗"]
+    assert {example.sentiment for example in found} == {IGNORED}
+    assert [example.language for example in found] == [*["en"] * len(kept), "zh"]
+    assert found[0].intent == 1 and found[0].spans, "rules speak for intent and spans"
+
+
+def test_texts_of_other_languages_are_left_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "texts.parquet"
+    pq.write_table(pa.table({"text": ["la lampe est belle"], "language": ["other"]}), path)
+    with pytest.raises(InputError, match="none is new, in Chinese or English"):
+        distill.unjudged([path])
+    with pytest.raises(InputError, match="name a teacher"):
+        pipeline.train_model(_config(), register=False, out=None, threads=1, texts=[path])
