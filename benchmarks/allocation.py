@@ -1,6 +1,7 @@
 """Allocation beside HiGHS and OR-Tools, to the same proven quality.
 
-    python benchmarks/allocation.py [--quick] [--only joint|cells] [--least CELLS] [--most CELLS] [--coupled-most CELLS]
+    python benchmarks/allocation.py [--quick] [--only joint|cells|memory] [--least CELLS] [--most CELLS]
+        [--coupled-most CELLS] [--limit SECONDS]
 
 **Joint price and allocation**: both sides get the same simulated problem (its tables of expected sales made beforehand)
 and the same task, a plan proven to lie within 0.5 % of the best. HiGHS gets a mixed-integer programme.
@@ -14,6 +15,7 @@ The peers are tuned: pieces of equal marginal value merged into one column, unit
 out, the model handed over as arrays before the clock starts, the fastest of their methods at 10^4 cells.
 A peer that has not ended within its limit is stated with the limit: the ratio is then a lower bound. Each comparison
 is written as soon as it is made, and those made before stay, so a run may be stopped and its sizes asked for singly.
+Peak memory (`memory_…`, MiB) is of a process a side that makes the problem and solves it, within the same limit.
 """
 
 from __future__ import annotations
@@ -239,6 +241,9 @@ def by_ortools(linear: Linear, limit_s: float) -> Callable[[], tuple[float, floa
     return run
 
 
+PEERS: dict[str, Peer] = {"highs": by_highs, "ortools": by_ortools}
+
+
 def proven(ours: Any, peer: tuple[float, float]) -> bool:
     """Both within `CELL_GAP`, neither contradicting the other's bound; a peer that was stopped proves nothing."""
     value, bound = peer
@@ -276,19 +281,20 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return answer, time.perf_counter() - began
 
 
-def peak_memory(cells: int, coupled: bool, side: str) -> float:
+def peak_memory(cells: int, coupled: bool, side: str, limit_s: float) -> float:
     """MiB at most of a process that makes the problem and lets one side solve it; the problem itself is part of it."""
-    words = [sys.executable, __file__, "--memory-of", side, "--cells", str(cells), *(["--coupled"] if coupled else [])]
+    words = [sys.executable, __file__, "--memory-of", side, "--cells", str(cells), "--limit", str(limit_s)]
+    words += ["--coupled"] if coupled else []
     found = subprocess.run(words, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT})
     return float(found.stdout.strip().splitlines()[-1])
 
 
-def _memory(side: str, cells: int, coupled: bool) -> None:
+def _memory(side: str, cells: int, coupled: bool, limit_s: float) -> None:
     problem = _sized(cells, coupled)
     if side == "ours":
         solve_cells(problem, target=CELL_GAP)
-    elif side == "highs":
-        by_highs(linear_programme(problem), LIMIT_S)()
+    else:
+        PEERS[side](linear_programme(problem), limit_s)()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -311,40 +317,60 @@ def joint(quick: bool) -> list[Result]:
 def main() -> None:
     """Measure and write `results/allocation.json`."""
     words = parser(__doc__ or "")
-    words.add_argument("--only", choices=["joint", "cells"], help="one of the two kinds of problem")
+    words.add_argument("--only", choices=["joint", "cells", "memory"], help="one part")
     words.add_argument("--least", type=int, default=1_000, help="cells of the smallest problem")
     words.add_argument("--most", type=int, default=1_000_000, help="cells of the largest problem with one row")
-    words.add_argument("--coupled-most", type=int, default=10_000, help="cells of the largest problem with fifty")
-    words.add_argument("--memory-of", choices=["ours", "highs"], help="measure one side's memory and print it")
+    words.add_argument("--coupled-most", type=int, default=100_000, help="cells of the largest problem with fifty")
+    words.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="of a peer at fixed offers")
+    words.add_argument("--memory-of", choices=["ours", *PEERS], help="measure one side's memory and print it")
     words.add_argument("--cells", type=int, default=1000)
     words.add_argument("--coupled", action="store_true")
     args = words.parse_args()
     if args.memory_of:
-        _memory(args.memory_of, args.cells, args.coupled)
+        _memory(args.memory_of, args.cells, args.coupled, args.limit)
         return
-    if args.only != "cells":
+    if args.only in (None, "joint"):
         write("allocation", joint(args.quick), quick=args.quick, others=True)
-    if args.only != "joint":
+    if args.only in (None, "cells"):
         _cells(args)
+    if args.only in (None, "memory"):
+        _memories(args)
+
+
+def _sizes(args: argparse.Namespace) -> list[tuple[int, bool]]:
+    """Powers of ten asked for, with one row and with fifty."""
+    most = {False: args.most, True: args.coupled_most}
+    return [
+        (power, coupled)
+        for coupled in (False, True)
+        for power in (3, 4, 5, 6)
+        if args.least <= 10**power <= (1000 if args.quick else most[coupled])
+    ]
+
+
+def _named(kind: str, peer: str, power: int, coupled: bool) -> str:
+    name = f"{kind}_coupled_vs_{peer}" if coupled else f"{kind}_vs_{peer}"
+    return name + ("" if coupled and power == 4 else f"_1e{power}")  # the size that the coupled case is known by
 
 
 def _cells(args: argparse.Namespace) -> None:
-    """Units at fixed offers at the sizes asked for, and the memory both sides took."""
-    plan = [("highs", by_highs, k, False) for k in (3, 4, 5, 6)]
-    plan += [("highs", by_highs, k, True) for k in (3, 4, 5)] + [("ortools", by_ortools, 5, False)]
-    for peer, asked, power, coupled in plan:
-        cells = 10**power
-        if not args.least <= cells <= (1000 if args.quick else args.coupled_most if coupled else args.most):
-            continue
-        rounds = 1 if args.quick else {3: 5, 4: 0 if coupled else 3}.get(power, 0)
-        name = f"allocate_coupled_vs_{peer}" if coupled else f"allocate_vs_{peer}"
-        name += "" if coupled and power == 4 else f"_1e{power}"  # 10^4 is the size that the coupled case is known by
-        found = at_fixed_offers(name, _sized(cells, coupled), asked, LIMIT_S, rounds)
+    """Units at fixed offers at the sizes asked for."""
+    for peer, asked in PEERS.items():
+        for power, coupled in _sizes(args):
+            rounds = 1 if args.quick else {3: 5, 4: 0 if coupled else 3}.get(power, 0)
+            name = _named("allocate", peer, power, coupled)
+            found = at_fixed_offers(name, _sized(10**power, coupled), asked, args.limit, rounds)
+            write("allocation", [found], quick=args.quick, others=True)
+
+
+def _memories(args: argparse.Namespace) -> None:
+    """Peak memory of ours and of HiGHS at the sizes asked for."""
+    for power, coupled in _sizes(args):
+        ours, peer = (peak_memory(10**power, coupled, side, args.limit) for side in ("ours", "highs"))
+        ratio = peer / ours
+        found = Result(_named("memory", "highs", power, coupled), ratio, ratio, ratio, ours, peer, "MiB", machine())
+        print(f"{found.name}: ours {ours:.0f} MiB, HiGHS {peer:.0f} MiB", flush=True)
         write("allocation", [found], quick=args.quick, others=True)
-    for power in (3,) if args.quick else (4, 5):
-        if args.least <= 10**power <= args.most:
-            sides = {side: peak_memory(10**power, False, side) for side in ("ours", "highs")}
-            print(f"peak memory at 10^{power} cells: ours {sides['ours']:.0f} MiB, HiGHS {sides['highs']:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """### After a sale: score it, plan the next one
 
 Scores every sale that has ended and has no score for the current data: what it brought against what would have
-happened without it. Then answers each open sale request with a plan (units of each SKU to each region, price,
-promotion, hour), audits the plan against its limits and asks a planner. An approved plan is published; a rejected
-one is kept with the reason.
+happened without it, and reads what prices drawn by lot say about demand. Then answers each open sale request with a
+plan (units of each SKU to each region, price, promotion, hour), audits the plan against its limits and asks a planner.
+An approved plan is published; a rejected one is kept with the reason.
 
 *By form*: name a request to plan it alone, or ask for all sales to be scored again.
 """
@@ -110,6 +110,9 @@ with DAG(
         plan >> audit >> approval >> record >> publish
 
     answered = answer.expand(request_id=plan_requests(open_work.output))
+    read_lots = CommandOperator(
+        task_id="read_lots", trigger_rule="none_failed", command=["python", "-m", "ml", "scoring", "arms"]
+    )
 
     unconstrain >> open_work
-    score >> answered >> refresh_marts()
+    score >> [answered, read_lots] >> refresh_marts()

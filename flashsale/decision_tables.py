@@ -76,6 +76,7 @@ ALLOCATION_RECOMMENDATIONS = pa.schema(
         ("demand_p10", pa.float64()),
         ("demand_p50", pa.float64()),
         ("demand_p90", pa.float64()),
+        ("expected_demand", pa.float64()),
         ("expected_sales", pa.float64()),
         ("expected_margin", pa.float64()),
         ("shadow_price", pa.float64()),
@@ -108,6 +109,7 @@ ALLOCATION_PLANS = pa.schema(
         ("expected_profit", pa.float64()),
         ("bound", pa.float64()),
         ("gap", pa.float64()),
+        ("demand_rule", pa.string()),
         ("with_text", pa.float64()),
         ("without_text", pa.float64()),
         ("text_worth", pa.float64()),
@@ -117,6 +119,18 @@ ALLOCATION_PLANS = pa.schema(
         ("unlawful_prices_left_out", pa.int64()),
         ("experiment_skus", pa.int64()),
         ("experiment_cost", pa.float64()),
+    ]
+)
+
+#: One row per published plan with prices drawn by lot whose sale is scored (`plan`), and one over all of them (`all`).
+PRICE_EXPERIMENTS = pa.schema(
+    [
+        ("level", pa.string()),
+        ("plan_id", pa.string()),
+        ("skus", pa.int64()),
+        ("at_lower_price", pa.int64()),
+        *[(f"{what}{end}", pa.float64()) for what in ("log_ratio", "elasticity") for end in ("", "_lower", "_upper")],
+        ("p", pa.float64()),
     ]
 )
 
@@ -157,5 +171,6 @@ DECISIONS: dict[str, pa.Schema] = {
     "campaign_scores": CAMPAIGN_SCORES,
     "allocation_recommendations": ALLOCATION_RECOMMENDATIONS,
     "allocation_plans": ALLOCATION_PLANS,
+    "price_experiments": PRICE_EXPERIMENTS,
     "replans": REPLANS,
 }

@@ -21,12 +21,14 @@ CENT, FLOATS = 0.01, 1e-6
 def plan_limits(rows: pa.Table, request: SaleRequest, prices: Mapping[str, tuple[float, float]]) -> pa.Table:
     """Use of every limit by a plan's rows.
 
-    Limits: stock budget and promotion budget (money), supply of each SKU and space of each region (units), and what no
-    plan may hold at all (rows, at most 0): SKUs or regions outside the request, prices or promotions outside the
-    ladder, start slots nobody asked for, prices above the law's reference.
+    Limits: stock budget and promotion budget (money), supply of each SKU and space of each region (units), minimum
+    service of each cell that has one (units: its share of expected demand, at most what sells), and what no plan may
+    hold at all (rows, at most 0): SKUs or regions outside the request, prices or promotions outside the ladder, start
+    slots nobody asked for, prices above the law's reference.
 
     Args:
-        rows: plan × SKU × region with allocate_units, offer_price, promo_type, starts_at, expected_sales.
+        rows: plan × SKU × region with allocate_units, offer_price, promo_type, starts_at, expected_sales and, for
+            minimum service, expected_demand.
         request: what was asked for.
         prices: by SKU, (list price, lowest price of the look-back days).
     """
@@ -34,6 +36,7 @@ def plan_limits(rows: pa.Table, request: SaleRequest, prices: Mapping[str, tuple
     found = [
         *_supply(plan, request),
         *_space(plan, request),
+        *_service(plan, request),
         *_budgets(plan, request, prices),
         *_ladder(plan, request, prices),
     ]
@@ -55,6 +58,20 @@ def _supply(plan: list[dict[str, Any]], request: SaleRequest) -> list[tuple[str,
 def _space(plan: list[dict[str, Any]], request: SaleRequest) -> list[tuple[str, float, float]]:
     used = _sum(plan, "region_id")
     return [(f"space of {r.region_id}", used[r.region_id], r.capacity_units) for r in request.regions]
+
+
+def _service(plan: list[dict[str, Any]], request: SaleRequest) -> list[tuple[str, float, float]]:
+    """Rows of plans that were made before `expected_demand` was kept say nothing of service."""
+    least = {r.region_id: r.min_service for r in request.regions if r.min_service > 0}
+    asked = [row for row in plan if row["region_id"] in least and row.get("expected_demand") is not None]
+    return [
+        (
+            f"service of {row['sku_id']} in {row['region_id']}",
+            least[row["region_id"]] * row["expected_demand"],
+            row["expected_sales"] + FLOATS * max(row["expected_demand"], 1.0),
+        )
+        for row in asked
+    ]
 
 
 def _budgets(

@@ -161,3 +161,24 @@ def load_request(source: str | Path | dict[str, Any]) -> SaleRequest:
             field=".".join(str(p) for p in first["loc"]) or None,
             row=_row_of(first["loc"], raw),
         ) from error
+
+
+def check_known(request: SaleRequest, skus: set[str], regions: set[str]) -> None:
+    """Refuse a request for SKUs or regions that the platform has never seen.
+
+    Raises:
+        InputError: naming the first unknown SKU or region.
+    """
+    for field, asked, known in (
+        ("skus", [s.sku_id for s in request.skus], skus),
+        ("regions", [r.region_id for r in request.regions], regions),
+    ):
+        unknown = [name for name in asked if name not in known]
+        if unknown:
+            raise InputError(
+                f"sale request {request.request_id}",
+                f"{unknown[0]!r} is in no {'catalogue' if field == 'skus' else 'region'} record",
+                "correct the name, or deliver its record first",
+                field=field,
+                row=unknown[0],
+            )

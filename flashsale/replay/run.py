@@ -146,7 +146,6 @@ def _decide(commands: Commands, asked: SaleRequest, with_text: bool) -> dict[str
     commands.run("build warehouse", "-m", "flashsale", "warehouse", "build")
     commands.run("publish warehouse", "-m", "flashsale", "warehouse", "publish")
     unconstrained = commands.run("unconstrain", "-m", "ml", "demand", "unconstrain")
-    streams.check_censoring(unconstrained)
     plain = [] if with_text else ["--without-text"]
     model, kept = str(commands.home / "demand_model"), str(commands.home / results.INPUTS)
 

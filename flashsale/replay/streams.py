@@ -10,7 +10,8 @@ import pyarrow as pa
 from flashsale.contracts import load_contract
 from flashsale.errors import InputError
 from flashsale.lake import Lake
-from flashsale.request import SaleRequest
+from flashsale.request import SaleRequest, check_known
+from flashsale.soundness import refuse_currencies, refuse_silent_campaign, refuse_unknown_offer
 
 TEXTS = ("reviews", "social_posts", "support_messages")
 #: What a plan loses with each stream that may be missing.
@@ -53,8 +54,9 @@ def stand_in_regions(lake: Lake, request: SaleRequest) -> None:
 def check_streams(lake: Lake, request: SaleRequest) -> None:
     """Raise InputError for the first thing that no plan could rest on, naming its field and row.
 
-    Money in several currencies, offers of a SKU without a cost, and ended campaigns that sold stock without a single
-    order (their orders were not delivered, or lack the campaign's name).
+    SKUs and regions of the request that no record knows, money in several currencies, offers of a SKU without a cost,
+    and ended campaigns that sold stock without a single order (their orders were not delivered, or lack the campaign's
+    name).
     """
     import duckdb
 
@@ -67,40 +69,17 @@ def check_streams(lake: Lake, request: SaleRequest) -> None:
                     f"stream {stream}", "holds no record before the request's as_of", "deliver its history"
                 )
             connection.read_parquet(files).create_view(stream)
-        _one_currency(connection, request)
-        _costs(connection)
-        _orders_of_campaigns(connection)
+        skus = {sku for (sku,) in connection.execute("SELECT DISTINCT sku_id FROM catalog").fetchall()}
+        check_known(request, skus, set(lake.read("raw/regions", columns=["region_id"])["region_id"].to_pylist()))
+        found = connection.execute("SELECT currency, min(sku_id) FROM catalog GROUP BY 1 ORDER BY 1").fetchall()
+        refuse_currencies(found, request)
+        unknown = "SELECT min(sku_id) FROM campaigns WHERE sku_id NOT IN (SELECT sku_id FROM catalog)"
+        refuse_unknown_offer(connection.execute(unknown).fetchall()[0][0])
+        refuse_silent_campaign(_orders_of_campaigns(connection))
 
 
-def _one_currency(connection: Any, request: SaleRequest) -> None:
-    found = connection.execute("SELECT currency, min(sku_id) FROM catalog GROUP BY 1 ORDER BY 1").fetchall()
-    other = next(((c, sku) for c, sku in found if c != request.currency), None)
-    if other:
-        raise InputError(
-            "stream catalog",
-            f"{other[1]} is priced in {other[0]}, the request in {request.currency}: money of two currencies is no sum",
-            "deliver all prices and the request in one currency",
-            field="currency",
-            row=other[1],
-        )
-
-
-def _costs(connection: Any) -> None:
-    row = connection.execute(
-        "SELECT min(sku_id) FROM campaigns WHERE sku_id NOT IN (SELECT sku_id FROM catalog)"
-    ).fetchone()
-    if row and row[0] is not None:
-        raise InputError(
-            "stream campaigns",
-            f"{row[0]} was offered and stands in no catalog record: its cost is unknown",
-            "deliver its catalog record with unit_cost",
-            field="unit_cost",
-            row=str(row[0]),
-        )
-
-
-def _orders_of_campaigns(connection: Any) -> None:
-    """A campaign counts as ended once an order of any kind is later than its end."""
+def _orders_of_campaigns(connection: Any) -> str | None:
+    """The first campaign without orders; it counts as ended once an order of any kind is later than its end."""
     row = connection.execute(
         """
         SELECT campaign_id FROM campaigns
@@ -110,23 +89,4 @@ def _orders_of_campaigns(connection: Any) -> None:
         ORDER BY min(starts_at), campaign_id LIMIT 1
         """
     ).fetchone()
-    if row:
-        raise InputError(
-            "stream orders",
-            f"campaign {row[0]} has ended and no order names it",
-            "deliver its orders with campaign_id, or leave the campaign out",
-            field="campaign_id",
-            row=str(row[0]),
-        )
-
-
-def check_censoring(answer: dict[str, Any]) -> None:
-    """Raise InputError where every past offer sold out: nothing then says how much more was wanted."""
-    if answer["cells"] and answer["censored"] == answer["cells"]:
-        raise InputError(
-            "stream inventory",
-            f"all {answer['cells']} past offers sold out, so that no sale shows demand to its end",
-            "deliver sales that kept stock, or check that on_hand is not 0 throughout",
-            field="on_hand",
-            row="every campaign",
-        )
+    return None if row is None else str(row[0])

@@ -18,11 +18,12 @@ def audit_plan(rows: pd.DataFrame, request: SaleRequest, prices: Mapping[str, tu
 
     Args:
         rows: one a SKU and region: `sku_id`, `region_id`, `allocate_units`, `offer_price`, `promo_type`,
-            `starts_at`, `expected_sales`.
+            `starts_at`, `expected_sales` and, for minimum service, `expected_demand`.
         request: what was asked for.
         prices: by SKU, (list price, lowest price of the look-back days).
     """
-    limits = plan_limits(pa.Table.from_pandas(rows[COLUMNS], preserve_index=False), request, prices).to_pylist()
+    given = rows[[*COLUMNS, *({"expected_demand"} & set(rows.columns))]]
+    limits = plan_limits(pa.Table.from_pandas(given, preserve_index=False), request, prices).to_pylist()
     broken = [f"{r['limit']}: {r['used']:.2f} used of {r['most']:.2f}" for r in limits if r["used"] > r["most"]]
     return [*_cells(rows), *_one_offer(rows), *broken]
 

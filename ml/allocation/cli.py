@@ -107,6 +107,7 @@ def _answer(plan_id: str, status: str, rows: Any, chosen: Any, inputs: Any, prof
         "expected_profit": round(float(rows["expected_margin"].sum()), 2),
         "bound": round(chosen.solution.bound, 2),
         "gap": round(chosen.solution.gap, 6),
+        "demand_rule": chosen.rule,
         "with_text": round(float(profits[0].mean()), 2),
         "without_text": round(float(profits[1].mean()), 2),
         "text_worth": round(float(worth.mean()), 2),

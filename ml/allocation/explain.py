@@ -22,13 +22,18 @@ class Facts:
     text_share: float | None
     other_price: float | None
     currency: str
+    by_mean: bool = False
+
+
+_BY_MEAN = "Mean demand is what was planned for, since past intervals of the forecast did not hold what they promise."
 
 
 def explain(facts: Facts) -> str:
     """One or two plain sentences about a row of the plan."""
     if facts.units == 0:
         why = f"held back by {_names(facts.bound_by)}" if facts.bound_by else "no unit earns its cost at this price"
-        return f"Send none: {why}; demand is put at {facts.p50:.0f} ({facts.p10:.0f} to {facts.p90:.0f})."
+        none = f"Send none: {why}; demand is put at {facts.p50:.0f} ({facts.p10:.0f} to {facts.p90:.0f})."
+        return f"{none} {_BY_MEAN}" if facts.by_mean else none
     off = 1.0 - facts.price / facts.list_price
     words = [
         f"Send {facts.units} at {facts.price:.2f} {facts.currency} ({off:.0%} below list): demand is put at "
@@ -38,6 +43,8 @@ def explain(facts: Facts) -> str:
         words.append(
             f"Held back by {_names(facts.bound_by)}: one more unit would add {facts.next_unit:.2f} {facts.currency}."
         )
+    elif facts.by_mean:
+        words.append(_BY_MEAN)
     else:
         words.append(f"More would not pay: the chance of selling one more falls below {facts.fractile:.0%}.")
     if facts.text_share is not None and abs(facts.text_share) >= 0.05:

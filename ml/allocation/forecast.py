@@ -124,3 +124,8 @@ def scenarios(demand: list[ActionDemand], z: Floats) -> list[Ints]:
         units = np.exp(mid + spread * shock[None]) - 0.5
         out.append(np.maximum(np.rint(units), 0.0).astype(np.int64))
     return out
+
+
+def mean_demand(demand: list[ActionDemand], z: Floats) -> list[Ints]:
+    """The mean of the scenarios as the only one, whole units by SKU, each of shape (actions, regions, 1)."""
+    return [np.rint(own.mean(axis=2, keepdims=True)).astype(np.int64) for own in scenarios(demand, z)]

@@ -51,24 +51,3 @@ def lawful_ladder(request: SaleRequest, lowest: Mapping[str, float]) -> Ladder:
             Action(price, promo, slot) for price in lawful for promo in sku.promo_types for slot in request.start_slots
         ]
     return Ladder(actions, dropped)
-
-
-def check_known(request: SaleRequest, skus: set[str], regions: set[str]) -> None:
-    """Refuse a request for SKUs or regions that the platform has never seen.
-
-    Raises:
-        InputError: naming the first unknown SKU or region.
-    """
-    for field, asked, known in (
-        ("skus", [s.sku_id for s in request.skus], skus),
-        ("regions", [r.region_id for r in request.regions], regions),
-    ):
-        unknown = [name for name in asked if name not in known]
-        if unknown:
-            raise InputError(
-                f"sale request {request.request_id}",
-                f"{unknown[0]!r} is in no {'catalogue' if field == 'skus' else 'region'} record",
-                "correct the name, or send its record and build the features again",
-                field=field,
-                row=unknown[0],
-            )

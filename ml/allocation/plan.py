@@ -7,6 +7,7 @@ would have with the rivals at the actions that were chosen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,12 +18,13 @@ import pandas as pd
 from flashsale.request import SaleRequest
 from ml.allocation.experiment import NO_EXPERIMENT, PROPENSITY, Experiment, by_lot
 from ml.allocation.explain import Facts, explain
-from ml.allocation.forecast import ActionDemand, action_demand, moved, reference_action, scenarios, shocks
+from ml.allocation.forecast import ActionDemand, action_demand, mean_demand, moved, reference_action, scenarios, shocks
 from ml.allocation.joint import JointSale, profile_of, solve_jointly
 from ml.allocation.ladder import Ladder
 from ml.allocation.problem import Choice, Problem, Region, Sku, realised_profit
 from ml.allocation.solve import Solution, next_unit_value, solve
 from ml.demand import features as ft
+from ml.demand.backtest import calibrated
 from ml.demand.heads import LevelHeads
 from ml.demand.substitution import from_notes
 
@@ -30,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SOLVED_ON, VALUED_ON = 300, 600  # scenarios; the second set is drawn anew
+SCENARIOS, MEAN = "scenarios", "mean"  # what a plan is solved on
+Draw = Callable[[list[ActionDemand], Floats], list[Ints]]
 NEARLY = 1e-6  # a multiplier above this share of money counts as binding
 
 
@@ -55,7 +59,8 @@ class Planned:
 
     `demand` has rivals at the plan's actions, `reference` at the middle of their ladders. `whole` is the sale whose
     offers compete, None where the model knows nothing of it: then nothing but the reference counts, and the plan's
-    bound is one on all plans. With it, the bound is on plans at the same actions: it certifies the units.
+    bound is one on all plans. With it, the bound is on plans at the same actions: it certifies the units. `rule` says
+    whether it was solved on scenarios or, because the model's intervals do not hold, on mean demand.
     """
 
     problem: Problem
@@ -64,6 +69,7 @@ class Planned:
     reference: list[ActionDemand]
     whole: JointSale | None = None
     experiment: Experiment = NO_EXPERIMENT
+    rule: str = SCENARIOS
 
 
 def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float = np.inf) -> Planned:
@@ -73,7 +79,7 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float 
     """
     foreseen = foresee(inputs, heads, seed)
     problem, demand, whole = foreseen.problem, foreseen.demand, foreseen.whole
-    alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand)
+    alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand, rule=demand_rule(heads))
     if whole is None or all(len(sku.actions) == 1 for sku in problem.skus):
         return alone
     solution = solve_jointly(whole, alone.solution, time_limit_s)
@@ -93,8 +99,17 @@ def foresee(inputs: Inputs, heads: LevelHeads, seed: int) -> Foreseen:
     """Demand of every action of a request, before anything is chosen."""
     demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
     z = _shocks(inputs, heads, SOLVED_ON, seed)
-    problem = _problem(inputs, scenarios(demand, z))
-    return Foreseen(problem, demand, _whole_sale(inputs, heads, problem, demand, z))
+    draw = mean_demand if demand_rule(heads) == MEAN else scenarios
+    problem = _problem(inputs, draw(demand, z))
+    return Foreseen(problem, demand, _whole_sale(inputs, heads, problem, demand, z, draw))
+
+
+def demand_rule(heads: LevelHeads) -> str:
+    """`mean` where the model's backtest says that its intervals do not hold, else `scenarios`.
+
+    A quantile of a distribution that is wrong is a worse guide than its mean. A model without a backtest is believed.
+    """
+    return MEAN if calibrated(heads.notes.get("metrics", {})) is False else SCENARIOS
 
 
 def demand_given(whole: JointSale, reference: list[ActionDemand], profile: Ints) -> list[ActionDemand]:
@@ -127,7 +142,7 @@ def _problem(inputs: Inputs, drawn: list[Ints]) -> Problem:
 
 
 def _whole_sale(
-    inputs: Inputs, heads: LevelHeads, problem: Problem, demand: list[ActionDemand], z: Floats
+    inputs: Inputs, heads: LevelHeads, problem: Problem, demand: list[ActionDemand], z: Floats, draw: Draw = scenarios
 ) -> JointSale | None:
     """The sale as a contest of its offers, as this model sees it; None where the model knows nothing of it."""
     substitution = from_notes(heads.notes)
@@ -144,7 +159,7 @@ def _whole_sale(
     effect = [own - own[a] for own, a in zip(medians, reference, strict=True)]
 
     def given(multipliers: list[Floats]) -> list[Ints]:
-        return scenarios(moved(demand, _shifts(multipliers, effect)), z)
+        return draw(moved(demand, _shifts(multipliers, effect)), z)
 
     return JointSale(problem, substitution.market(category, units, looks), effect, reference, given)
 
@@ -223,6 +238,7 @@ def plan_rows(inputs: Inputs, planned: Planned, twin: Planned | None) -> pd.Data
                     "demand_p10": float(quantiles[r, 0]),
                     "demand_p50": float(quantiles[r, 1]),
                     "demand_p90": float(quantiles[r, 2]),
+                    "expected_demand": float(sku.demand[choice.action, r].mean()),
                     "expected_sales": float(sales[r]),
                     "expected_margin": margin,
                     "shadow_price": max(float(following[r]), 0.0) if binding else 0.0,
@@ -277,4 +293,5 @@ def _facts(
         text_share=share,
         other_price=planned.experiment.other_price.get(i),
         currency=inputs.request.currency,
+        by_mean=planned.rule == MEAN,
     )

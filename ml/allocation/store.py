@@ -20,11 +20,12 @@ from flashsale.decision_tables import ALLOCATION_PLANS, ALLOCATION_RECOMMENDATIO
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake
 from flashsale.reference_prices import reference_prices
-from flashsale.request import SaleRequest, load_request
+from flashsale.request import SaleRequest, check_known, load_request
 from flashsale.settings import settings
+from flashsale.soundness import check_history
 from ml.allocation import keep
 from ml.allocation.audit import audit_plan
-from ml.allocation.ladder import check_known, lawful_ladder
+from ml.allocation.ladder import lawful_ladder
 from ml.allocation.plan import Inputs
 from ml.demand import features as ft
 from ml.demand import heads as hd
@@ -74,9 +75,13 @@ def gather(request_id: str, model_uri: str | None = None) -> Sources:
         request_id: a stored request.
         model_uri: demand model to use, a folder or a registered one; by default the champion, or a fit on the spot
             where there is none.
+
+    Raises:
+        InputError: naming what the request asks for or the past holds that no plan can rest on.
     """
     request = stored_request(request_id)
     check_known(request, _names("dim_products", "sku_id"), _names("dim_regions", "region_id"))
+    check_history(request)
     rows, asked_hash = tables.asked_rows(request_id)
     learnt, learnt_hash = tables.learning_rows()
     lowest = {sku: pair[1] for sku, pair in reference_prices(request).items()}

@@ -75,8 +75,12 @@ class _Search:
     def plan(self) -> CellPlan:
         return CellPlan(self.units, self.value, max(self.bound, self.value), self.prices)
 
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.until
+
     def good(self, target: float) -> bool:
-        return self.plan().gap <= target or time.monotonic() > self.until
+        return self.plan().gap <= target or self.late
 
 
 def solve_cells(cells: Cells, *, target: float = 1e-4, time_limit_s: float = np.inf) -> CellPlan:
@@ -133,7 +137,7 @@ def _halve(search: _Search, row: int, target: float) -> None:
         else:
             high = prices[row]
         # between the two prices the bound cannot fall by more than the room left times their distance
-        if abs(slope[row]) * (high - low) <= 0.1 * target * abs(search.bound):
+        if abs(slope[row]) * (high - low) <= 0.1 * target * abs(search.bound) or search.late:
             break
 
 
@@ -162,9 +166,13 @@ def _descend(search: _Search, target: float) -> None:
         value, slope, _, _ = search.ask(prices)
         return value / unit, slope[rows] / scale
 
+    def stop(_: Floats) -> None:
+        if search.late:
+            raise StopIteration  # how SciPy is told to answer with what it has
+
     box = list(zip(np.zeros(len(rows)), most * scale / unit, strict=True))
     minimize(
-        bound, search.prices[rows] * scale / unit, jac=True, method="L-BFGS-B", bounds=box,
+        bound, search.prices[rows] * scale / unit, jac=True, method="L-BFGS-B", bounds=box, callback=stop,
         options={"maxfun": DESCENTS, "ftol": 0.01 * target, "gtol": 1e-9},
     )  # fmt: skip
 

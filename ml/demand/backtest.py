@@ -104,6 +104,12 @@ def summarise(forecasts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def calibrated(metrics: dict[str, float]) -> bool | None:
+    """Whether the 80 % interval's coverage lies within `COVERAGE_BAND` of 0.8; None where no backtest was made."""
+    coverage = metrics.get("coverage_model")
+    return None if coverage is None else abs(coverage - 0.8) <= COVERAGE_BAND
+
+
 def gate(metrics: dict[str, float], champion: dict[str, float] | None = None) -> dict[str, Any]:
     """Whether a candidate may go to review: it beats the linear model, both naive ones and the champion, and covers.
 
@@ -124,6 +130,6 @@ def gate(metrics: dict[str, float], champion: dict[str, float] | None = None) ->
     ]
     if champion and metrics["wape_model"] > champion.get("wape_model", np.inf) * (1.0 + SLACK):
         reasons.append(f"WAPE {metrics['wape_model']:.3f} is worse than the champion's {champion['wape_model']:.3f}")
-    if abs(metrics["coverage_model"] - 0.8) > COVERAGE_BAND:
+    if calibrated(metrics) is False:
         reasons.append(f"the 80 % interval covers {metrics['coverage_model']:.2f}")
     return {"passed": not reasons, "reasons": reasons}

@@ -13,6 +13,7 @@ from flashsale.decision_tables import ALLOCATION_RECOMMENDATIONS, UNCONSTRAINED_
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake, content_hash
 from flashsale.settings import settings
+from flashsale.soundness import refuse_all_sold_out
 from ml.demand.features import LOT
 from ml.demand.lots import with_lots
 from ml.demand.unconstrain import CELL, first_choices, unconstrain
@@ -94,9 +95,13 @@ def unconstrained_cells() -> pd.DataFrame:
 
 
 def learning_rows() -> tuple[pd.DataFrame, str]:
-    """`feat_demand` rows of ended sales with first choices as `demand`, prices by lot, and a hash of it all."""
+    """`feat_demand` rows of ended sales with first choices as `demand`, prices by lot, and a hash of it all.
+
+    Raises InputError where every past offer sold out.
+    """
     rows, digest = planned_rows()
     demand = unconstrained_cells()
+    refuse_all_sold_out(len(demand), int(demand["is_censored"].sum()))
     demand["demand"] = first_choices(demand)
     joined = rows.merge(demand[[*CELL, "demand"]], on=CELL, how="inner", validate="one_to_one")
     joined = with_lots(joined, published_plans())

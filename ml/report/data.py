@@ -58,6 +58,8 @@ def gather(plan_id: str) -> ReportData:
     demand, demand_label = _metrics("flashsale-demand")
     notes = [f"No champion of {name}: its quality is not shown." for name, label in
              (("flashsale-text", text_label), ("flashsale-demand", demand_label)) if label is None]  # fmt: skip
+    if summary["demand_rule"] == "mean":
+        notes.append("Past intervals of the demand model did not hold: the plan was made for mean demand.")
     return ReportData(
         sales=_sales(lake, dates), scores=scores, plan=plan, summary=summary, regions=regions, text_metrics=text,
         demand_metrics=demand, labels={"text": text_label or "none", "demand": demand_label or "none"}, notes=notes,

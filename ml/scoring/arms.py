@@ -47,7 +47,7 @@ class Answer:
     p: float
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as it is printed."""
+        """The answer as it is stored and printed."""
         return asdict(self)
 
 
@@ -99,6 +99,23 @@ def estimate(drawn: pd.DataFrame, seed: int) -> Answer | None:
         len(drawn), int(lower.sum()), effect, low, high, -effect / gap, None if high is None else -high / gap,
         None if low is None else -low / gap, placebo_p(effect, again),
     )  # fmt: skip
+
+
+def readings(drawn: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+    """What each plan's lot says, and all together (level `all`, last); nothing where no price was drawn.
+
+    Where one of the arms is empty the row holds its counts alone.
+    """
+    groups: list[tuple[str, str | None, pd.DataFrame]] = [
+        ("plan", str(plan), own) for plan, own in drawn.groupby("plan_id", sort=True)
+    ]
+    groups += [("all", None, drawn)] if groups else []
+    found: list[dict[str, Any]] = []
+    for level, plan, own in groups:
+        answer = estimate(own, seed)
+        counts = {"skus": len(own), "at_lower_price": int(own["lower"].sum())}
+        found.append({"level": level, "plan_id": plan, **(counts if answer is None else answer.as_dict())})
+    return found
 
 
 def _hajek(outcome: Floats, lower: Bools, chance: Floats) -> Floats:

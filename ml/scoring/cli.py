@@ -21,7 +21,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     score = commands.add_parser("score", help="score sales and publish the scores")
     score.add_argument("--campaigns", help="comma-separated; by default those without a current score")
     score.set_defaults(func=_score)
-    arms = commands.add_parser("arms", help="what prices drawn by lot say about demand, over all published plans")
+    arms = commands.add_parser("arms", help="what prices drawn by lot say about demand, by published plan and over all")
     arms.set_defaults(func=_arms)
 
 
@@ -60,11 +60,13 @@ def _score(args: argparse.Namespace) -> dict[str, Any]:
 
 def _arms(args: argparse.Namespace) -> dict[str, Any]:
     from ml.scoring import tables
-    from ml.scoring.arms import estimate
+    from ml.scoring.arms import readings
 
     drawn = tables.drawn_prices()
-    answer = estimate(drawn, settings().seed)
-    if answer is None:
+    found = readings(drawn, settings().seed)
+    commit = tables.write_readings(found)
+    answer = found[-1] if found else {"skus": 0}
+    if "p" not in answer:
         which = "no SKU" if drawn.empty else "only one of the two arms"
-        return {"skus": len(drawn), "note": f"{which} of a published plan with prices by lot has a scored sale yet"}
-    return answer.as_dict()
+        answer |= {"note": f"{which} of a published plan with prices by lot has a scored sale yet"}
+    return {**answer, "plans": max(len(found) - 1, 0), "changed": commit.changed}

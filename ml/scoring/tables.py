@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from flashsale import warehouse
-from flashsale.decision_tables import CAMPAIGN_SCORES
+from flashsale.decision_tables import CAMPAIGN_SCORES, PRICE_EXPERIMENTS
 from flashsale.errors import InputError
 from flashsale.lake import Commit, Lake
 from flashsale.request import load_request
@@ -23,6 +23,7 @@ from ml.scoring.score import METHOD_VERSION
 from ml.scoring.window import POST_DAYS, PRE_DAYS, WAIT_DAYS
 
 DATASET = "decisions/campaign_scores"
+READINGS = "decisions/price_experiments"
 PLANS = demand.PLANS
 REQUESTS = "raw/sale_requests"
 BATCH = 20  # sales a task scores: a start costs seconds, a score a fraction of one
@@ -108,6 +109,11 @@ def drawn_prices() -> pd.DataFrame:
     wanted = unconstrain(cells, demand.sale_hours())[[*CELL, "demand"]]
     sold = cells.merge(wanted, on=CELL).merge(scores[scores["level"] == "cell"], on=CELL)
     return drawn_skus(plans, sold[[*CELL[1:], "starts_at", "demand", "counterfactual_units"]])
+
+
+def write_readings(found: list[dict[str, Any]]) -> Commit:
+    """Commit what prices by lot say (`arms.readings`), one partition."""
+    return lake().write(READINGS, "scope=all", pa.Table.from_pylist(found, schema=PRICE_EXPERIMENTS))
 
 
 def pending_campaigns(material: Material, everything: bool) -> list[str]:

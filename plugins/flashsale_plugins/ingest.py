@@ -18,7 +18,7 @@ from flashsale.contracts.derive import expectations
 from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.pseudonyms import pseudonymise
-from flashsale.request import load_request
+from flashsale.request import SaleRequest, load_request
 from flashsale.tables import SALE_REQUESTS
 from flashsale.times import Window
 from flashsale_plugins.gate import run_suite
@@ -190,35 +190,40 @@ def _commit(lake: Lake, contract: Contract, good: pa.Table) -> list[date]:
 
 
 def ingest_requests(source: Source, lake: Lake) -> list[str]:
-    """Check and commit the source's sale requests (request × SKU × region); returns their ids."""
-    found: list[str] = []
+    """Check all of the source's sale requests, then commit them (request × SKU × region); returns their ids."""
+    checked: dict[str, SaleRequest] = {}
     for number, raw in enumerate(source.sale_requests()):
         if not isinstance(raw, dict):
             words = "is not a mapping of fields"
             raise InputError("sale request", words, "give request_id, skus, regions …", row=number)
         request = load_request(raw)
-        if request.request_id in found:
+        if request.request_id in checked:
             raise InputError(
                 f"sale request {request.request_id}", "it stands more than once in the source", "keep one",
                 field="request_id", row=number,
             )  # fmt: skip
-        rows = [
-            {
-                "request_id": request.request_id,
-                "sku_id": sku.sku_id,
-                "region_id": region.region_id,
-                "starts_at": request.start_slots[0],
-                "duration_hours": request.duration_hours,
-                "as_of": request.as_of,
-                "unit_cost": sku.unit_cost,
-                "request_json": request.canonical_json(),
-            }
-            for sku in request.skus
-            for region in request.regions
-        ]
-        lake.write("raw/sale_requests", f"request_id={request.request_id}", pa.Table.from_pylist(rows, SALE_REQUESTS))
-        found.append(request.request_id)
-    return found
+        checked[request.request_id] = request
+    for name, request in checked.items():
+        table = pa.Table.from_pylist(_request_rows(request), SALE_REQUESTS)
+        lake.write("raw/sale_requests", f"request_id={name}", table)
+    return list(checked)
+
+
+def _request_rows(request: SaleRequest) -> list[dict[str, Any]]:
+    return [
+        {
+            "request_id": request.request_id,
+            "sku_id": sku.sku_id,
+            "region_id": region.region_id,
+            "starts_at": request.start_slots[0],
+            "duration_hours": request.duration_hours,
+            "as_of": request.as_of,
+            "unit_cost": sku.unit_cost,
+            "request_json": request.canonical_json(),
+        }
+        for sku in request.skus
+        for region in request.regions
+    ]
 
 
 def window_of(start: datetime, end: datetime, late_days: int) -> Window:

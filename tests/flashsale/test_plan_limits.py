@@ -51,3 +51,21 @@ def test_each_breach_shows_in_its_own_row() -> None:
     assert broken(starts_at=datetime(2026, 11, 12, tzinfo=UTC)) == {"starts outside the slots"}
     assert broken(promo_type="bundle") == {"promotions outside the ladder"}
     assert broken(region_id="moon") == {"rows outside the request"}
+
+
+def test_minimum_service_is_a_share_of_expected_demand_that_has_to_sell() -> None:
+    region = REQUEST.regions[0].model_copy(update={"min_service": 0.9})
+    served = REQUEST.model_copy(update={"regions": [region, *REQUEST.regions[1:]]})
+    row = {
+        "sku_id": "sku-001", "region_id": region.region_id, "allocate_units": 0, "offer_price": 49.9,
+        "promo_type": "coupon", "expected_sales": 0.0, "starts_at": datetime(2026, 11, 11, tzinfo=UTC),
+    }  # fmt: skip
+
+    def service(**changes: object) -> list[tuple[float, float]]:
+        found = plan_limits(pa.Table.from_pylist([{**row, **changes}]), served, PRICES).to_pylist()
+        return [(r["used"], r["most"]) for r in found if r["limit"].startswith("service of sku-001 in")]
+
+    assert service(expected_demand=100.0) == [(90.0, pytest.approx(0.0, abs=1e-3))]
+    ((used, most),) = service(expected_demand=100.0, expected_sales=90.0)
+    assert used <= most
+    assert service() == [] and service(expected_demand=None) == [], "older plans do not say what was expected"

@@ -73,8 +73,9 @@ def publish_snapshot(frames: ShopFrames) -> None:
         "fct_daily_sales": frames.daily,
         "fct_text_signals": frames.signals.assign(model_version="labels"),
         "feat_demand": frames.features,
-        "dim_products": frames.products,
+        "dim_products": frames.products.assign(currency="CNY"),
         "dim_regions": frames.regions,
+        "dim_campaigns": frames.performance[["campaign_id"]].drop_duplicates().assign(unknown_sku=pd.NA),
         "fct_orders": pd.concat([days[columns], offers[columns]]),
     }
     settings().snapshot.parent.mkdir(parents=True)

@@ -179,6 +179,9 @@ def test_two_requests_of_one_id_are_refused_and_none_is_half_read(tmp_path: Path
     path.write_text(item * 2)
     with pytest.raises(InputError, match="'request_id', row 1.*stands more than once"):
         ingest_requests(FolderSource(str(tmp_path)), lake)
+    assert lake.partitions("raw/sale_requests") == {}, "nor was the first of them written"
+    path.write_text(item)
+    assert len(ingest_requests(FolderSource(str(tmp_path)), lake)) == len(lake.partitions("raw/sale_requests")) == 1
 
 
 def test_a_quote_that_is_never_closed_is_found(tmp_path: Path) -> None:

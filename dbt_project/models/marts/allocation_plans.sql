@@ -7,6 +7,7 @@ select
     expected_profit,
     bound,
     gap,
+    demand_rule,
     with_text,
     without_text,
     text_worth,

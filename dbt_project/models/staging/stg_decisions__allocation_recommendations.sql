@@ -11,6 +11,7 @@ select
     demand_p10,
     demand_p50,
     demand_p90,
+    expected_demand,
     expected_sales,
     expected_margin,
     shadow_price,

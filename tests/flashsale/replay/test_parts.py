@@ -18,7 +18,7 @@ from flashsale.replay import texts
 from flashsale.replay.commands import Commands, refusal
 from flashsale.replay.results import PLAN
 from flashsale.replay.run import replay
-from flashsale.replay.streams import check_censoring, check_streams, missing_streams, stand_in_regions
+from flashsale.replay.streams import check_streams, missing_streams, stand_in_regions
 from flashsale.request import SaleRequest, load_request
 from flashsale.settings import settings
 
@@ -69,8 +69,16 @@ def lake_of(folder: Path, **streams: list[dict[str, Any]]) -> Lake:
     return lake
 
 
+def region(name: str) -> dict[str, Any]:
+    return {
+        "event_id": f"r-{name}", "event_at": START, "region_id": name, "warehouse_id": name, "name": name,
+        "capacity_units": 9, "shipping_cost": 1,
+    }  # fmt: skip
+
+
 GOOD: dict[str, list[dict[str, Any]]] = {
     "catalog": [catalog()], "campaigns": [offer()], "orders": [order(), order(None, 9.0)],
+    "regions": [region("east"), region("new")],
 }  # fmt: skip
 
 
@@ -84,6 +92,8 @@ def test_sound_streams_pass(tmp_path: Path) -> None:
         ("catalog", [catalog(), catalog("b", "EUR")], "currency", "b"),
         ("campaigns", [offer(), offer("c2", "unknown")], "unit_cost", "unknown"),
         ("campaigns", [offer(), offer("silent")], "campaign_id", "silent"),
+        ("catalog", [catalog("b")], "skus", "a"),
+        ("regions", [region("east")], "regions", "new"),
     ],
 )
 def test_what_no_plan_can_rest_on_is_named(
@@ -98,16 +108,10 @@ def test_a_campaign_that_still_runs_needs_no_orders_yet(tmp_path: Path) -> None:
     check_streams(lake_of(tmp_path, **{**GOOD, "campaigns": [offer(), offer("c2")], "orders": [order()]}), request())
 
 
-def test_all_sold_out_is_refused_and_some_is_not() -> None:
-    check_censoring({"cells": 10, "censored": 9})
-    with pytest.raises(InputError, match="all 10 past offers sold out"):
-        check_censoring({"cells": 10, "censored": 10})
-
-
 def test_missing_streams_say_what_is_lost(tmp_path: Path) -> None:
     outcomes = {"orders": {"rows": 3}, "traffic": {"rows": 0}, "regions": {"rows": 0}}
     assert set(missing_streams(outcomes)) == {"traffic", "regions"}
-    lake = lake_of(tmp_path, **GOOD)
+    lake = lake_of(tmp_path, **{name: rows for name, rows in GOOD.items() if name != "regions"})
     stand_in_regions(lake, request())
     found = lake.read("raw/regions").to_pylist()
     assert [(r["region_id"], r["warehouse_id"], float(r["shipping_cost"])) for r in found] == [

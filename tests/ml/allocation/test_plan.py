@@ -11,12 +11,12 @@ import pytest
 from scipy.special import ndtr
 
 from flashsale.errors import InputError
-from flashsale.request import load_request
+from flashsale.request import check_known, load_request
 from marketplace.world import Size
 from ml.allocation.audit import audit_plan
 from ml.allocation.forecast import ActionDemand, scenarios, shocks
 from ml.allocation.joint import profile_of
-from ml.allocation.ladder import check_known, lawful_ladder
+from ml.allocation.ladder import lawful_ladder
 from ml.allocation.plan import Inputs, Planned, held_out_profit, make_plan, plan_rows, with_experiment
 from ml.allocation.problem import realised_profit
 from ml.allocation.solve import solve
@@ -134,8 +134,34 @@ def test_audit_names_every_kind_of_fault(inputs: Inputs, plans: Any) -> None:
     assert "promotion" in faults(promo_type="lottery")
     dear = {name: (listed, 1.0) for name, (listed, _) in _prices(inputs).items()}
     assert "unlawful" in "; ".join(audit_plan(clean, inputs.request, dear))
+    served = inputs.request.regions[0].region_id
+    first = clean.index[clean.region_id == served][0]
+    few = clean.assign(expected_sales=clean.expected_sales.where(clean.index != first, 0.0))
+    assert audit_plan(few, inputs.request, _prices(inputs))[0].startswith(
+        f"service of {clean.sku_id[first]} in {served}"
+    )
     many = clean.assign(expected_sales=1e6)
     assert "promotion budget" in "; ".join(audit_plan(many, inputs.request, _prices(inputs)))
+
+
+def test_a_model_whose_intervals_do_not_hold_is_planned_for_its_mean(
+    inputs: Inputs, heads: dict[bool, LevelHeads], plans: Any
+) -> None:
+    """Coverage of the backtest decides; the plan says so, in the rule and in every row."""
+    assert plans[0][True].rule == "scenarios"
+    unsure, sound = (
+        replace(heads[True], notes={**heads[True].notes, "metrics": {"coverage_model": share}}) for share in (0.5, 0.8)
+    )
+    assert make_plan(inputs, sound, SEED).rule == "scenarios"
+    planned = make_plan(inputs, unsure, SEED)
+    assert planned.rule == "mean"
+    assert {sku.demand.shape[2] for sku in planned.problem.skus} == {1}, "one scenario, which is the mean"
+    rows = plan_rows(inputs, planned, None)
+    assert audit_plan(rows, inputs.request, _prices(inputs)) == []
+    assert (rows.allocate_units <= rows.expected_demand).all(), "nobody is sent more than the mean"
+    assert rows.explanation.str.contains("Mean demand is what was planned for").mean() > 0.5
+    mean = [own.mean() for own in held_out_profit(inputs, heads[True], [planned, plans[0][True]], SEED)]
+    assert 0.8 * mean[1] < mean[0] <= mean[1] * 1.001, "in scenarios of a model that is right, its quantiles are better"
 
 
 def _request(prices: list[float]) -> Any:

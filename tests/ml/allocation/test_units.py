@@ -87,11 +87,23 @@ def test_room_for_everything_costs_nothing() -> None:
     assert plan.gap < 1e-12 and not plan.multipliers.any()
 
 
-def test_no_time_still_gives_a_plan_within_the_limits() -> None:
-    cells = _cells(2, 30, 6, 0.5, coupled=True, service=0.1)
+@pytest.mark.parametrize("coupled", [False, True])
+def test_no_time_still_gives_a_plan_within_the_limits(coupled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = _cells(2, 30, 6, 0.5, coupled=coupled, service=0.1)
+    passes: list[Cells] = []
+    ask = units._Search.ask
+
+    def counted(search: units._Search, prices: npt.NDArray[np.float64]) -> object:
+        passes.append(search.cells)
+        return ask(search, prices)
+
+    monkeypatch.setattr(units._Search, "ask", counted)
     plan = solve_cells(cells, target=0.0, time_limit_s=0.0)
     _check(cells, plan.units)
     assert plan.value < plan.bound
+    hurried = len(passes)
+    solve_cells(cells, target=0.0)
+    assert 3 * hurried < len(passes) - hurried, "time counts within the search for prices too"
 
 
 def test_the_same_cells_give_the_same_plan() -> None:

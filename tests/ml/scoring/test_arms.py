@@ -16,7 +16,7 @@ from flashsale.lake import Lake
 from flashsale.settings import settings
 from marketplace.world import Size
 from ml.__main__ import main
-from ml.scoring.arms import drawn_skus, estimate
+from ml.scoring.arms import drawn_skus, estimate, readings
 from tests.ml.conftest import build_frames, publish_snapshot
 
 GAP = 0.1
@@ -142,3 +142,18 @@ def test_the_command_reads_published_plans_and_scored_sales(home: Path, capsys: 
     assert 0 < answer["at_lower_price"] < drawn
     assert answer["log_ratio_lower"] < answer["log_ratio"] < answer["log_ratio_upper"]
     assert 0.0 < answer["p"] <= 1.0
+    stored = lake.read("decisions/price_experiments").to_pylist()
+    assert [row["plan_id"] for row in stored] == [*names, None] and stored[-1]["level"] == "all"
+    assert sum(row["skus"] for row in stored[:-1]) == drawn == stored[-1]["skus"]
+    assert stored[-1]["p"] == answer["p"] and answer["plans"] == len(names)
+
+
+def test_a_plan_with_one_arm_alone_has_counts_and_no_effect() -> None:
+    drawn = _arms(1, 40, -3.0).assign(plan_id="two")
+    lonely = drawn.head(3).assign(plan_id="one", lower=True)
+    one, two, both = readings(pd.concat([drawn, lonely], ignore_index=True), 1)
+    assert one == {"level": "plan", "plan_id": "one", "skus": 3, "at_lower_price": 3}
+    answer = estimate(drawn, 1)
+    assert answer is not None and two == {"level": "plan", "plan_id": "two", **answer.as_dict()}
+    assert (both["level"], both["plan_id"], both["skus"]) == ("all", None, 43) and both["p"] > 0
+    assert readings(drawn.head(0), 1) == []
