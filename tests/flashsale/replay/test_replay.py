@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -15,6 +16,9 @@ from flashsale.plan_limits import plan_limits
 from flashsale.plans import explain_cell, what_if
 from flashsale.replay.run import replay
 from flashsale.request import load_request
+from ml.text import model
+from ml.text.train import seed_everything
+from tests.ml.text.conftest import tiny_base  # noqa: F401  a fixture of another room: a BERT made on the spot
 
 FILES = ("allocation_recommendations.parquet", "campaign_scores.parquet", "plan.json")
 
@@ -91,6 +95,46 @@ def test_a_missing_required_stream_is_named(bare: Path, small_shop: Path, tmp_pa
             (events / path.name).symlink_to(path)
     with pytest.raises(InputError, match="stream inventory"):
         replay(events, small_shop / "sale_request.yaml", tmp_path / "out", with_text=False, seed=5)
+
+
+def test_texts_are_scored_once_and_counted_in(small_shop: Path, tiny_base: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Every stream of the shop, its texts cleaned by Spark and scored by an untrained model made on the spot."""
+    folder = tmp_path / "model"
+    seed_everything(3)
+    model.save(model.build(tiny_base), tiny_base, folder, max_tokens=48)
+    out = tmp_path / "out"
+    replay(small_shop, small_shop / "sale_request.yaml", out, with_text=True, text_model=folder, seed=5)
+    said = json.loads((out / FILES[2]).read_text())
+    assert said["missing_streams"] == {}
+    assert said["text"]["used"] is True and 0 < said["text"]["different"] <= said["text"]["texts"]
+    assert said["demand_model"]["with_text"] is True
+    assert said["plan"]["text_worth_low"] <= said["plan"]["text_worth"] <= said["plan"]["text_worth_high"]
+    rows = pq.read_table(out / FILES[0])
+    assert rows["text_model_version"].null_count == 0 and sum(rows["allocate_units"].to_pylist()) > 0
+
+
+@pytest.mark.parametrize(
+    ("stream", "change", "words"),
+    [
+        ("inventory", {"on_hand": -3}, "on_hand"),
+        ("campaigns", {"sku_id": "ghost"}, "ghost was offered"),
+        ("catalog", {"currency": "EUR"}, "money of two currencies"),
+    ],
+)
+def test_records_no_plan_can_rest_on_leave_nothing_behind(
+    bare: Path, small_shop: Path, tmp_path: Path, stream: str, change: dict[str, Any], words: str
+) -> None:
+    events = tmp_path / "events"
+    events.mkdir()
+    for path in bare.iterdir():
+        if path.stem != stream:
+            (events / path.name).symlink_to(path)
+    rows = pq.read_table(small_shop / f"{stream}.parquet").to_pylist()
+    rows[0] |= change
+    (events / f"{stream}.jsonl").write_text("\n".join(json.dumps(row, default=str) for row in rows))
+    with pytest.raises(InputError, match=words):
+        replay(events, small_shop / "sale_request.yaml", tmp_path / "out", with_text=False, seed=5)
+    assert not (tmp_path / "out").exists()
 
 
 def test_schema_of_the_plan_is_the_lakes(replayed: Path) -> None:
