@@ -30,6 +30,12 @@ def _no_count(value: Any) -> Any:
     return value
 
 
+def _as_written(value: Any) -> Any:
+    """Ids of digits alone are text as well: YAML and JSON take them for numbers."""
+    return str(value) if type(value) is int else value
+
+
+Id = Annotated[str, Field(min_length=1), BeforeValidator(_as_written)]
 Money = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=2), BeforeValidator(_no_truth)]
 Whole = Annotated[int, BeforeValidator(_no_truth)]
 Share = Annotated[float, BeforeValidator(_no_truth)]
@@ -41,7 +47,7 @@ class RegionAsk(BaseModel):
     """A region of the next sale: most units its warehouse takes, least share of expected demand to serve."""
 
     model_config = ConfigDict(extra="forbid")
-    region_id: str
+    region_id: Id
     capacity_units: Whole = Field(ge=0, le=MOST_UNITS)
     min_service: Share = Field(default=0.0, ge=0, le=1)
 
@@ -50,7 +56,7 @@ class SkuAsk(BaseModel):
     """A SKU of the next sale: supply, cost, salvage value and its ladder of prices and promotion types."""
 
     model_config = ConfigDict(extra="forbid")
-    sku_id: str
+    sku_id: Id
     supply_units: Whole = Field(gt=0, le=MOST_UNITS)
     unit_cost: Money
     salvage_value: Money = Decimal(0)
@@ -74,7 +80,7 @@ class SaleRequest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    request_id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    request_id: Id = Field(pattern=r"^[A-Za-z0-9._-]+$")
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     as_of: Moment | None = None
     start_slots: list[Moment] = Field(min_length=1)

@@ -102,3 +102,20 @@ def test_a_file_that_holds_no_request_is_refused_in_words(tmp_path: Path, text: 
         load_request(path)
     with pytest.raises(InputError, match="is not JSON"):
         load_request('{"request_id":')
+
+
+def test_ids_of_digits_are_what_the_file_says(tmp_path: Path) -> None:
+    """YAML 1.1 would read 0123 as 83 and 25:00 as 1500."""
+    sku = "{supply_units: 1_000, unit_cost: 1.50, prices: [2, 2.50], sku_id: "
+    path = tmp_path / "sale_request.yaml"
+    path.write_text(
+        "request_id: 20261111\ncurrency: CNY\nstart_slots: [2026-11-11T00:00:00Z]\nduration_hours: 24\n"
+        f"regions: [{{region_id: 07, capacity_units: 10}}]\nskus: [{sku}0123}}, {sku}12345678901234567890}}, {sku}25:00}}]\n"
+    )
+    found = load_request(path)
+    assert (found.request_id, found.regions[0].region_id) == ("20261111", "07")
+    assert [s.sku_id for s in found.skus] == ["0123", "12345678901234567890", "25:00"]
+    assert {s.supply_units for s in found.skus} == {1000}
+    path.write_text(path.read_text().replace("duration_hours: 24", "duration_hours: 24:00"))
+    with pytest.raises(InputError, match="duration_hours"):
+        load_request(path)
