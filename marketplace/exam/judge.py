@@ -108,8 +108,18 @@ def broken(rows: pd.DataFrame, request: SaleRequest, prices: dict[str, tuple[flo
     return int(pc.sum(pc.greater(limits["used"], limits["most"])).as_py() or 0)
 
 
-def plan_rows(plan: Plan, request: SaleRequest) -> pd.DataFrame:
-    """A rule's plan in the columns that limits are checked by; every unit counts as an expected sale."""
+def plan_rows(
+    plan: Plan, request: SaleRequest, sales: Floats | None = None, wanted: Floats | None = None
+) -> pd.DataFrame:
+    """A plan in the columns that limits are checked by.
+
+    Args:
+        plan: what was chosen.
+        request: what was asked for.
+        sales: expected sales (s, r) of a planner who knows them; without, every unit counts as one.
+        wanted: expected demand (s, r) of a planner who is held to minimum service.
+    """
+    sold = plan.units if sales is None else sales
     records: list[dict[str, Any]] = []
     for i, sku in enumerate(request.skus):
         price, promo, slot = plan.chosen[i]
@@ -121,7 +131,8 @@ def plan_rows(plan: Plan, request: SaleRequest) -> pd.DataFrame:
                 "offer_price": price / 100.0,
                 "promo_type": PROMO_TYPES[promo],
                 "starts_at": pd.Timestamp(slot, unit="us", tz="UTC"),
-                "expected_sales": float(plan.units[i, r]),
+                "expected_sales": float(sold[i, r]),
+                "expected_demand": None if wanted is None else float(wanted[i, r]),
             }
             for r, region in enumerate(request.regions)
         ]

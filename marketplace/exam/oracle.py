@@ -34,11 +34,15 @@ class Prices:
 
 @dataclass(frozen=True)
 class Answer:
-    """A plan: actions by SKU, units (s, r), its mean profit in the scenarios it was made for (cents)."""
+    """A plan: actions by SKU, units (s, r), its mean profit in the scenarios it was made for (cents).
+
+    `served` says whether minimum service was held; where it cannot be with this supply, none is asked.
+    """
 
     chosen: list[Action]
     units: Ints
     profit: float
+    served: bool = True
 
 
 def best_plan(sale: Sale, arrivals: Arrivals, starts: list[list[Action]]) -> Answer:
@@ -108,14 +112,15 @@ def units_for(sale: Sale, arrivals: Arrivals, chosen: list[Action]) -> tuple[Ans
     limits = np.concatenate([[sale.stock_budget, sale.promotion_budget], sale.space, sale.supply])
     lower = (step < least[s, r]).astype(np.float64)
     solved = linprog(-gain, A_ub=rows, b_ub=limits, bounds=np.column_stack([lower, np.ones(len(gain))]), method="highs")
-    if not solved.success:  # a service that cannot be held with this supply is held as far as it goes: none is asked
+    served = bool(solved.success)
+    if not served:  # a service that cannot be held with this supply is held as far as it goes: none is asked
         solved = linprog(-gain, A_ub=rows, b_ub=limits, bounds=(0.0, 1.0), method="highs")
     duals = -np.asarray(solved.ineqlin.marginals)
     regions = len(sale.space)
     prices = Prices(float(duals[0]), float(duals[1]), duals[2 : 2 + regions], duals[2 + regions :])
     taken = _whole(solved.x, gain, rows, limits)
     units = np.bincount(cell[taken], minlength=demand.shape[0] * regions).reshape(demand.shape[:2])
-    return Answer(chosen, units, float(gain[taken].sum())), prices
+    return Answer(chosen, units, float(gain[taken].sum()), served), prices
 
 
 def _steps(demand: Ints, supply: Ints) -> tuple[Ints, Ints, Floats]:

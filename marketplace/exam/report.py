@@ -13,7 +13,9 @@ from marketplace.choice import Floats
 from marketplace.exam.sitting import PLANNERS
 
 DRAWS = 4000
-COLUMNS = ("fill", "lost", "leftover", "smallest_fill", "violations", "covered")
+COLUMNS = ("fill", "lost", "leftover", "smallest_fill", "covered")
+FORMS = {"of_clairvoyant": ".3f", "of_true_distribution": ".3f", "fill": ".2f", "lost": ".0f", "leftover": ".0f",
+         "smallest_fill": ".2f", "covered": ".0%"}  # fmt: skip
 LABELS = {"with_text": "platform, with text", "without_text": "platform, without text",
           "shuffled_text": "platform, shuffled text", "last_sale": "last sale × 1.1",
           "true_distribution": "true distribution", "clairvoyant": "clairvoyant (best found)"}  # fmt: skip
@@ -29,8 +31,9 @@ def summarise(results: list[dict[str, Any]], facts: dict[str, Any], seed: int = 
 
     Returns:
         `planners`: share of the clairvoyant's and of the true distribution's profit, and the platform's profit over
-        theirs (sum over sum) with 95 % intervals, means of the other marks; `text_value`, `shuffled_value`: gain over
-        the plan without text as a share of the clairvoyant's profit; `corrected`: WAPE and bias of hidden demand.
+        theirs (sum over sum), means of the other marks, all with 95 % intervals over shops, and `violations`, the
+        number of limits broken in all shops; `text_value`, `shuffled_value`: gain over the plan without text as a
+        share of the clairvoyant's profit; `corrected`: WAPE and bias of hidden demand.
     """
     profit = {name: _column(results, name, "profit") for name in PLANNERS}
     picks = np.random.default_rng(seed).integers(0, len(results), (DRAWS, len(results)))
@@ -41,7 +44,8 @@ def summarise(results: list[dict[str, Any]], facts: dict[str, Any], seed: int = 
             "of_true_distribution": _ratio(profit[name], profit["true_distribution"], picks),
             "platform_over": _ratio(profit["with_text"], profit[name], picks),
         }
-        row |= {mark: _mean(_column(results, name, mark)) for mark in COLUMNS}
+        row |= {mark: _mean(_column(results, name, mark), picks) for mark in COLUMNS}
+        row["violations"] = round(float(_column(results, name, "violations").sum()))
         planners[name] = row
     plain, best = profit["without_text"], profit["clairvoyant"]
     whole = {key: sum(r["corrected"][key] for r in results) for key in ("cells", "truth", "error", "absolute")}
@@ -64,12 +68,13 @@ def _column(results: list[dict[str, Any]], planner: str, name: str) -> Floats:
     return np.array([r["marks"][planner][name] for r in results], dtype=np.float64)
 
 
-def _mean(values: Floats) -> float | None:
-    return None if np.isnan(values).all() else round(float(np.nanmean(values)), 4)
+def _mean(values: Floats, picks: npt.NDArray[np.int64]) -> dict[str, float] | None:
+    """Mean over shops with its 95 % bootstrap interval; None for a mark that the planner has not."""
+    return None if np.isnan(values).any() else _ratio(values, np.ones(len(values)), picks)
 
 
 def _ratio(top: Floats, bottom: Floats, picks: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Ratio of sums with its 95 % bootstrap interval, seeds drawn together."""
+    """Ratio of sums with its 95 % bootstrap interval, seeds drawn together for all planners and marks."""
     drawn = top[picks].sum(axis=1) / bottom[picks].sum(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return {"value": round(float(top.sum() / bottom.sum()), 4), "low": round(float(low), 4),
@@ -83,12 +88,9 @@ def table(summary: dict[str, Any]) -> str:
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for name in PLANNERS:
         row = summary["planners"][name]
-        covered = "" if row["covered"] is None else f"{row['covered']:.0%}"
-        lines.append(
-            f"| {LABELS.get(name, name)} | {_words(row['of_clairvoyant'])} | {_words(row['of_true_distribution'])} "
-            f"| {row['fill']:.2f} | {row['lost']:.0f} | {row['leftover']:.0f} | {row['smallest_fill']:.2f} "
-            f"| {row['violations']:.0f} | {covered} |"
-        )
+        marks = [_words(row[mark], form) for mark, form in FORMS.items()]
+        marks.insert(-1, str(row["violations"]))
+        lines.append(f"| {LABELS.get(name, name)} | {' | '.join(marks)} |")
     found = summary["corrected"]
     lines += [
         "",
@@ -99,8 +101,8 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _words(ratio: dict[str, float]) -> str:
-    return f"{ratio['value']:.3f} ({ratio['low']:.3f}–{ratio['high']:.3f})"
+def _words(ratio: dict[str, float] | None, form: str) -> str:
+    return "" if ratio is None else "{} ({}–{})".format(*(format(ratio[end], form) for end in ("value", "low", "high")))
 
 
 def _points(ratio: dict[str, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from flashsale.errors import InputError
 from flashsale.request import SaleRequest, load_request
-from marketplace.exam.arrivals import draw_arrivals
+from marketplace.exam.arrivals import Arrivals, draw_arrivals
 from marketplace.exam.judge import Plan, broken, judge, plan_rows, read_plan
-from marketplace.exam.oracle import best_plan
+from marketplace.exam.oracle import Answer, best_plan
 from marketplace.exam.rules import RULES, within_limits
 from marketplace.exam.table import Sale, make_sale
 from marketplace.marts import build_marts
@@ -56,7 +56,7 @@ def sit(paper: Paper) -> dict[str, Any]:
     _ask_platform(paper)
     past = _frame(paper.folder / "shop" / "demand.parquet")
     plans = {**_by_rule(sale, frames, past, request), **_by_platform(paper.folder, sale, frames, request)}
-    marks = _mark(sale, plans, paper.size.seed)
+    marks = _mark(sale, plans, Limits(request, _prices(frames)), paper.size.seed)
     truth = shop.truth["campaign_cells"].to_pandas().merge(past, on=["campaign_id", "sku_id", "region_id"])
     hidden = truth[truth["is_censored"]]
     error = hidden["demand"] - hidden["expected_demand"]
@@ -121,21 +121,38 @@ def _by_platform(folder: Path, sale: Sale, frames: dict[str, pd.DataFrame], requ
     }
 
 
-def _mark(sale: Sale, plans: dict[str, Plan], seed: int) -> dict[str, dict[str, float]]:
-    """Marks of all plans, and of the planners who know."""
+@dataclass(frozen=True)
+class Limits:
+    """What every plan is audited by: the request, and reference prices by SKU."""
+
+    request: SaleRequest
+    prices: dict[str, tuple[float, float]]
+
+    def audited(self, sale: Sale, answer: Answer, arrivals: Arrivals) -> Plan:
+        """An oracle's answer as a plan, with the limits it broke by the customers it was made for."""
+        plan = Plan(answer.chosen, answer.units)
+        demand = arrivals.demand(sale.means(plan.chosen))
+        sales = np.minimum(plan.units[:, :, None], demand).mean(axis=2)
+        rows = plan_rows(plan, self.request, sales, demand.mean(axis=2) if answer.served else None)
+        return replace(plan, violations=broken(rows, self.request, self.prices))
+
+
+def _mark(sale: Sale, plans: dict[str, Plan], limits: Limits, seed: int) -> dict[str, dict[str, float]]:
+    """Marks of all plans, and of the planners who know; violations of the clairvoyant are those of all repetitions."""
     largest = sale.largest_means()
     played = draw_arrivals(generator(seed, "exam played"), largest, PLAYED)
     known = draw_arrivals(generator(seed, "exam known"), largest, KNOWN)
     starts = [list(chosen) for chosen in dict.fromkeys(tuple(plan.chosen) for plan in plans.values())]
     truly = best_plan(sale, known, starts)
     marks = {name: judge(sale, plan, played) for name, plan in plans.items()}
-    marks["true_distribution"] = judge(sale, Plan(truly.chosen, truly.units), played)
+    marks["true_distribution"] = judge(sale, limits.audited(sale, truly, known), played)
     foreseen = []
     for k in range(played.repetitions):
         alone = played.only(k)
         answer = best_plan(sale, alone, [truly.chosen])
-        foreseen.append(judge(sale, Plan(answer.chosen, answer.units), alone))
+        foreseen.append(judge(sale, limits.audited(sale, answer, alone), alone))
     marks["clairvoyant"] = {name: float(np.mean([mark[name] for mark in foreseen])) for name in foreseen[0]}
+    marks["clairvoyant"]["violations"] = float(sum(mark["violations"] for mark in foreseen))
     return marks
 
 

@@ -15,14 +15,16 @@ import pandas as pd
 import pytest
 
 from benchmarks.harness import RESULTS
+from flashsale.request import load_request
 from marketplace.cli import main
 from marketplace.exam.arrivals import draw_arrivals
 from marketplace.exam.judge import Plan, judge
 from marketplace.exam.oracle import best_plan, units_for
-from marketplace.exam.report import summarise
+from marketplace.exam.report import summarise, table
 from marketplace.exam.rules import last_sale, within_limits
-from marketplace.exam.sitting import PLANNERS, shuffle_text
+from marketplace.exam.sitting import PLANNERS, Limits, shuffle_text
 from marketplace.exam.table import Sale
+from marketplace.future import request as request_of
 from tests.conftest import ROOT
 
 
@@ -70,6 +72,21 @@ def test_the_oracle_is_never_below_a_start_and_finds_nearly_the_best_actions(sal
     every = max(units_for(only, arrivals, list(c))[0].profit for c in itertools.product(*prices))
     reached = best_plan(only, arrivals, [[own[len(own) // 2] for own in prices]]).profit
     assert every * 0.98 <= reached <= every + 1e-6
+
+
+def test_those_who_know_are_audited_like_everybody(sale: Sale) -> None:
+    request = load_request(dict(request_of(sale.world, sale.asked)))
+    listed = {ask.sku_id: (cents / 100.0, float("inf")) for ask, cents in zip(request.skus, sale.listed, strict=True)}
+    limits, arrivals = Limits(request, listed), draw_arrivals(np.random.default_rng(4), sale.largest_means(), 40)
+    answer = best_plan(sale, arrivals, [sale.managers()])
+    assert answer.served and limits.audited(sale, answer, arrivals).violations == 0
+    greedy = replace(answer, units=answer.units + 10_000)
+    asked = len(request.regions) + len(request.skus) + 1  # space, supply, the stock budget
+    assert limits.audited(sale, greedy, arrivals).violations >= asked
+    nothing = replace(answer, units=np.zeros_like(answer.units))
+    cells = len(request.skus) * sum(region.min_service > 0 for region in request.regions)
+    assert limits.audited(sale, nothing, arrivals).violations == cells > 0, "minimum service is one of the limits"
+    assert limits.audited(sale, replace(nothing, served=False), arrivals).violations == 0, "which nobody could hold"
 
 
 def test_rules_keep_to_the_limits(sale: Sale) -> None:
@@ -130,9 +147,17 @@ def _result(seed: int, gain: float) -> dict[str, Any]:
 
 
 def test_the_summary_pairs_by_seed() -> None:
-    summary = summarise([_result(k, 10.0 + k) for k in range(9)], {"regime": "usual"})
+    results = [_result(k, 10.0 + k) for k in range(9)]
+    results[3]["marks"]["last_sale"]["violations"] = 1.0
+    results[4]["marks"]["last_sale"]["fill"] = 0.95
+    summary = summarise(results, {"regime": "usual"})
     assert summary["planners"]["with_text"]["of_clairvoyant"]["value"] == pytest.approx(0.64)
-    assert summary["planners"]["with_text"]["covered"] == 0.8
+    assert summary["planners"]["with_text"]["covered"] == {"value": 0.8, "low": 0.8, "high": 0.8}
+    assert summary["planners"]["last_sale"]["covered"] is None
+    fill = summary["planners"]["last_sale"]["fill"]
+    assert fill["value"] == pytest.approx(0.55) and fill["low"] == pytest.approx(0.5) and fill["high"] > 0.6
+    assert summary["planners"]["last_sale"]["violations"] == 1, "one in nine shops is seen"
+    assert "0.55 (0.50–0.65) | 1 (1–1) | 1 (1–1) | 0.40 (0.40–0.40) | 1 |  |" in table(summary)
     assert summary["planners"]["last_sale"]["of_clairvoyant"] == {"value": 0.5, "low": 0.5, "high": 0.5}
     worth = summary["text_value"]
     assert worth["value"] == pytest.approx(0.14) and 0.11 < worth["low"] < 0.14 < worth["high"] < 0.17
@@ -145,7 +170,9 @@ def test_a_small_exam_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["exam", "--out", str(tmp_path), "--seeds", "1", *size]) == 2
     assert "leaves no interval" in capsys.readouterr().err
     assert main(["exam", "--out", str(tmp_path), "--seeds", "2", *size]) == 0
-    answer = json.loads(capsys.readouterr().out)
+    shown, last = capsys.readouterr().out.rstrip().rsplit("\n", 1)
+    answer = json.loads(last)
+    assert "| platform, with text |" in shown
     summary = answer["exam"][0]
     assert answer["simulated"] and summary["seeds"] == [1000, 1001]
     for name in PLANNERS:
