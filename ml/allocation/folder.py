@@ -28,6 +28,7 @@ from ml.demand.files import read_panel
 from ml.demand.lots import with_lots
 from ml.demand.unconstrain import CELL, first_choices, unconstrain
 
+ROWS_LOOK_BACK = 30  # days, of the column `lowest_price_30d`
 KINDS = ("text", "plain")  # with the texts' features, and without
 PLANS = "plans"  # optional
 TABLES = ("performance", "hours", "features", "products", "regions")
@@ -70,21 +71,34 @@ def past_demand(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def inputs_from(request: SaleRequest, frames: dict[str, pd.DataFrame], demand: pd.DataFrame) -> Inputs:
-    """What a plan is made from; its `history` holds first choices as `demand`."""
+    """What a plan is made from; its `history` holds first choices as `demand`.
+
+    Raises InputError where the request looks back on other days than the rows do.
+    """
+    _check_days(request)
     features = frames["features"]
     wanted = demand[CELL].assign(demand=first_choices(demand))
     past = features[features["row_kind"] == "campaign"].merge(wanted, on=CELL)
     asked = features[features["row_kind"] == "request"]
-    cheapest = asked.groupby("sku_id")["lowest_price_30d"].min()
-    lowest = {str(sku): float(price) for sku, price in cheapest.dropna().items()}
+    lowest = {sku: pair[1] for sku, pair in reference_prices(asked).items()}
     shipping = {str(r): float(c) for r, c in frames["regions"].set_index("region_id")["shipping_cost"].items()}
     return Inputs(request, asked, past_lifts(past), lawful_ladder(request, lowest), shipping)
 
 
 def reference_prices(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """List price and lowest price of the look-back days by SKU, of a request's feature rows."""
+    """List price and lowest price of `ROWS_LOOK_BACK` days by SKU, of a request's feature rows."""
     own = rows.groupby("sku_id")[["list_price", "lowest_price_30d"]].min().fillna(float("inf"))
     return {str(sku): (float(row.iloc[0]), float(row.iloc[1])) for sku, row in own.iterrows()}
+
+
+def _check_days(request: SaleRequest) -> None:
+    if request.price_lookback_days not in (0, ROWS_LOOK_BACK):
+        raise InputError(
+            f"sale request {request.request_id}",
+            f"it looks back {request.price_lookback_days} days, the feature rows of a folder {ROWS_LOOK_BACK}",
+            f"give {ROWS_LOOK_BACK}, or 0 for no law, or plan from the warehouse, which knows every day",
+            field="price_lookback_days",
+        )
 
 
 def _finish(path: Path, inputs: Inputs, planned: Planned) -> dict[str, Any]:

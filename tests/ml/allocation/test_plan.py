@@ -14,6 +14,7 @@ from flashsale.errors import InputError
 from flashsale.request import check_known, load_request
 from marketplace.world import Size
 from ml.allocation.audit import audit_plan
+from ml.allocation.folder import inputs_from
 from ml.allocation.forecast import ActionDemand, scenarios, shocks
 from ml.allocation.joint import profile_of
 from ml.allocation.ladder import lawful_ladder
@@ -254,3 +255,9 @@ def test_same_inputs_same_plan(inputs: Inputs, heads: dict[bool, LevelHeads]) ->
     few = replace(few, ladder=replace(inputs.ladder, actions=actions))
     a, b = (plan_rows(few, make_plan(few, heads[True], 5), None) for _ in range(2))
     pd.testing.assert_frame_equal(a, b)
+
+
+def test_a_folder_knows_the_lowest_price_of_thirty_days_alone(inputs: Inputs) -> None:
+    request = inputs.request.model_copy(update={"price_lookback_days": 7})
+    with pytest.raises(InputError, match="price_lookback_days.*looks back 7 days"):
+        inputs_from(request, {"features": inputs.rows}, inputs.rows)
