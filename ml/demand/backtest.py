@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.demand import level, linear
+from ml.demand.heads import group_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +30,11 @@ MODELS = ("model", "model_without_text", "linear", "last_sale", "proportional")
 
 @dataclass(frozen=True)
 class Backtest:
-    """Forecasts of held-out sales beside what was wanted, and their summary by model."""
+    """Forecasts of held-out sales beside what was wanted, and their summary by model.
+
+    Each row of `forecasts` says its `sale` (position in time), its `origin` (sales the fit knew) and its `group`
+    (`ml.demand.heads.group_of`). Both frames are empty where there were too few sales.
+    """
 
     forecasts: pd.DataFrame
     summary: pd.DataFrame
@@ -65,7 +70,8 @@ def _one_origin(
 ) -> pd.DataFrame:
     before, test = data.order < first, (data.order >= first) & (data.order < end)
     past = level.training_set(rows[before], demand[before])
-    out = rows.loc[test, CELL].assign(demand=demand[test])
+    out = rows.loc[test, CELL].assign(demand=demand[test], sale=data.order[test], origin=first)
+    out["group"] = group_of(data.frame[test])
     for name, text in (("model", with_text), ("model_without_text", False)):
         heads = level.fit(past, with_text=text, seed=seed)
         quantiles = heads.forecast(data.frame[test])
@@ -99,9 +105,15 @@ def summarise(forecasts: pd.DataFrame) -> pd.DataFrame:
         rows.append({"model": name, "metric": "wape", "value": float(np.abs(guess - truth).sum()) / total})
         rows.append({"model": name, "metric": "bias", "value": float(guess.sum()) / total - 1.0})
         if f"{name}_p10" in forecasts:
-            inside = (truth >= np.floor(forecasts[f"{name}_p10"])) & (truth <= np.ceil(forecasts[f"{name}_p90"]))
-            rows.append({"model": name, "metric": "coverage", "value": float(inside.mean())})
+            rows.append({"model": name, "metric": "coverage", "value": float(covered(forecasts, name).mean())})
     return pd.DataFrame(rows)
+
+
+def covered(forecasts: pd.DataFrame, name: str = "model") -> npt.NDArray[np.bool_]:
+    """Whether each row's demand lies within a model's p10 and p90, rounded outwards to whole units; shape (rows,)."""
+    truth = forecasts["demand"].to_numpy(dtype=np.float64)
+    low, high = (forecasts[f"{name}_{q}"].to_numpy(dtype=np.float64) for q in ("p10", "p90"))
+    return np.asarray((truth >= np.floor(low)) & (truth <= np.ceil(high)), dtype=np.bool_)
 
 
 def calibrated(metrics: dict[str, float]) -> bool | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ml.demand.response import LEAST_MOVEMENT
+
 
 def model_card(metrics: dict[str, float], gate: dict[str, Any], notes: dict[str, Any], *, with_text: bool) -> str:
     """Markdown of one page from a backtest's metrics, the gate's verdict and the fit's notes."""
@@ -31,8 +33,9 @@ def model_card(metrics: dict[str, float], gate: dict[str, Any], notes: dict[str,
         "",
         f"Gate: {'passed' if gate['passed'] else 'not passed: ' + '; '.join(gate['reasons'])}.",
         "",
-        f"Elasticities: pooled {response['pooled']:.2f} (standard error {response['pooled_se']:.2f}, first stage F "
-        f"{response['first_stage_f']:.0f}{refused}); by category: {slopes or 'none'}.",
+        f"Elasticities: pooled {response['pooled']:.2f} (standard error {response['pooled_se']:.2f}); by category: "
+        f"{slopes or 'none'}. Price movement that no feature explains: {response['first_stage_f']:.0f} sales' worth "
+        f"(under {LEAST_MOVEMENT:.0f} no slope is trusted){refused}.",
         *_evidence(response),
         "",
         f"Offers of a category as substitutes (nested logit, 0 to 1): {rivals['sigma']:.2f} (standard error "

@@ -112,6 +112,7 @@ def _register(fitted: Any, folder: Path, report: Any, frame: Any, scratch: Path)
     from ml import registry, tracking
     from ml.demand import heads
     from ml.demand.card import model_card
+    from ml.demand.pictures import draw
 
     notes = fitted.notes
     report.forecasts.to_csv(scratch / "backtest.csv", index=False)
@@ -135,7 +136,7 @@ def _register(fitted: Any, folder: Path, report: Any, frame: Any, scratch: Path)
                 "gate_reasons": "; ".join(notes["gate"]["reasons"]),
             },
             digests={"feat_demand": notes["data_hash"]},
-            files=[scratch / "backtest.csv", scratch / "backtest_summary.csv"],
+            files=[scratch / "backtest.csv", scratch / "backtest_summary.csv", *draw(report, scratch)],
         )
     )
     return version.as_dict()

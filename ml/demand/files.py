@@ -100,6 +100,7 @@ def _iso(value: Any) -> str | None:
 def write_panel(frame: pd.DataFrame, path: Path) -> None:
     """Write CSV or JSON Lines where the file's ending says so, else Parquet; whole or not at all."""
     check_out(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{os.getpid()}.staged")
     try:
         if path.suffix.lower() == ".csv":
@@ -115,13 +116,15 @@ def write_panel(frame: pd.DataFrame, path: Path) -> None:
 
 
 def check_out(path: Path, *, folder: bool = False) -> None:
-    """Raise InputError where a result could not be written there, before anything is computed."""
+    """Raise InputError where a result could not be written there, before anything is computed; creates nothing."""
     subject = f"result {path}"
     if folder and path.is_file():
         raise InputError(subject, "it is a file", "name a folder")
     if not folder and path.is_dir():
         raise InputError(subject, "it is a folder", "name a file")
-    try:
-        (path if folder else path.parent).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(subject, f"it cannot be written: {error}", "name another place") from error
+    home = path.absolute() if folder else path.absolute().parent
+    there = next(place for place in (home, *home.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(subject, f"it cannot be written: {there} is no folder", "name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(subject, f"it cannot be written: {there} may not be written to", "name another place")

@@ -28,6 +28,8 @@ Floats = npt.NDArray[np.float64]
 MODEL, MANIFEST = "model.json", "manifest.json"
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 CLIP = 4.0  # standard deviations an unseen value may lie out
+NEW, KNOWN = "new", "known"  # groups of offers: without and with a past sale of the SKU in that region
+PAST_SALES = "past_sale_count"  # the feature that tells them apart, known when the offer is planned
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Ridge:
 class LevelHeads:
     """Everything a forecast needs.
 
-    `shifts` are conformal corrections in log units, by quantile. `trees` maps a quantile's name to its booster.
+    `shifts` are conformal corrections in log units, by quantile; `group_shifts` those of groups (`group_of`) that had
+    enough rows for their own, the others take `shifts`. `trees` maps a quantile's name to its booster.
     """
 
     ridge: Ridge
@@ -88,6 +91,7 @@ class LevelHeads:
     pooled_elasticity: float
     shifts: dict[str, float]
     notes: dict[str, Any] = field(default_factory=dict)
+    group_shifts: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def features(self) -> list[str]:
@@ -97,8 +101,15 @@ class LevelHeads:
     def level(self, frame: pd.DataFrame) -> Floats:
         """Log quantiles (p10, p50, p90) of demand over baseline at list price, shape (rows, 3), in order."""
         core, coded = self.ridge.predict(frame), self.ridge.encoder.coded(frame)
-        heads = [core + np.asarray(self.trees[q].predict(coded, num_threads=1)) + self.shifts[q] for q in QUANTILES]
-        return np.asarray(np.sort(np.column_stack(heads), axis=1), dtype=np.float64)
+        heads = [core + np.asarray(self.trees[q].predict(coded, num_threads=1)) for q in QUANTILES]
+        return np.asarray(np.sort(np.column_stack(heads) + self._shift(frame), axis=1), dtype=np.float64)
+
+    def _shift(self, frame: pd.DataFrame) -> Floats:
+        """Correction of each row's quantiles, shape (rows, 3)."""
+        out = np.tile([self.shifts[q] for q in QUANTILES], (len(frame), 1))
+        for name, own in self.group_shifts.items():
+            out[group_of(frame) == name] = [own[q] for q in QUANTILES]
+        return out
 
     def log_effect(self, category: npt.NDArray[Any], log_ratio: Floats) -> Floats:
         """Change of log demand at `log_ratio` = log(price / list price), shape (rows,)."""
@@ -116,6 +127,11 @@ class LevelHeads:
         return pd.DataFrame(np.maximum(units - 0.5, 0.0), columns=list(QUANTILES), index=frame.index)
 
 
+def group_of(frame: pd.DataFrame) -> npt.NDArray[np.str_]:
+    """`new` or `known` by row of a feature frame; a row whose past sales are not given is new, shape (rows,)."""
+    return np.where(frame[PAST_SALES].to_numpy(np.float64) > 0, KNOWN, NEW)
+
+
 def save(heads: LevelHeads, folder: Path) -> None:
     """Write a model folder; raises FileExistsError where one is."""
     folder.mkdir(parents=True)
@@ -128,7 +144,7 @@ def save(heads: LevelHeads, folder: Path) -> None:
     }  # fmt: skip
     whole = {
         "ridge": core, "elasticity": heads.elasticity, "pooled_elasticity": heads.pooled_elasticity,
-        "shifts": heads.shifts, "notes": heads.notes,
+        "shifts": heads.shifts, "group_shifts": heads.group_shifts, "notes": heads.notes,
     }  # fmt: skip
     (folder / MODEL).write_text(json.dumps(whole, indent=1, sort_keys=True), encoding="utf-8")
     digests = {path.name: _digest(path) for path in sorted(folder.iterdir())}
@@ -136,7 +152,10 @@ def save(heads: LevelHeads, folder: Path) -> None:
 
 
 def load(folder: Path) -> LevelHeads:
-    """Read a model folder; raises ValueError where a file is not what the manifest says."""
+    """Read a model folder; raises ValueError where a file is not what the manifest says.
+
+    A model saved before there were corrections by group has none and forecasts as it did.
+    """
     import lightgbm
 
     for name, digest in json.loads((folder / MANIFEST).read_text(encoding="utf-8")).items():
@@ -147,7 +166,8 @@ def load(folder: Path) -> LevelHeads:
     encoder = Encoder(core["numeric"], core["levels"], core["mean"], core["scale"])
     trees = {q: lightgbm.Booster(model_file=str(folder / f"head_{q}.txt")) for q in QUANTILES}
     ridge = Ridge(encoder, core["weights"], core["intercept"], core["penalty"])
-    return LevelHeads(ridge, trees, raw["elasticity"], raw["pooled_elasticity"], raw["shifts"], raw["notes"])
+    groups = raw.get("group_shifts", {})
+    return LevelHeads(ridge, trees, raw["elasticity"], raw["pooled_elasticity"], raw["shifts"], raw["notes"], groups)
 
 
 def _digest(path: Path) -> str:

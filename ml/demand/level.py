@@ -3,12 +3,13 @@
 The core carries what is near linear in logs (lags, text, timing); boosting alone was worse on the few thousand
 rows a shop has. The heads learn quantiles of the core's out-of-fold errors; the corrections that make them cover
 are taken from the newest sales, which the calibrating fit has not seen (split conformal, Romano et al. 2019), and
-kept for the fit on all sales.
+kept for the fit on all sales. Offers of a SKU with a past sale in the region and those without are corrected apart
+(Mondrian conformal, Vovk et al. 2005): nothing was ever sold of the latter, and they scatter more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 
 from ml.demand import features as ft
 from ml.demand.backbone import cross_fitted, fit_ridge
-from ml.demand.heads import QUANTILES, LevelHeads
+from ml.demand.heads import QUANTILES, LevelHeads, group_of
 from ml.demand.instruments import Moves
 from ml.demand.response import Response, learn_response
 from ml.demand.substitution import PastOffers, learn_substitution
@@ -26,6 +27,8 @@ Floats = npt.NDArray[np.float64]
 
 CALIBRATION_SHARE = 0.25  # newest sales kept for calibration
 SURE = 2.0  # standard errors that a drift of the newest sales must exceed to be believed at all
+LEAST_ROWS = 100  # held-out rows a group needs for its own p10 and p90: ten of them lie beyond each
+LEAST_GROUP_SALES = 4  # and in so many sales, since rows of one sale rise and fall together and fewer would be luck
 LEAST_SALES = 8  # below this nothing is held out and the shifts stay zero
 ROUNDS = 25  # of a few thousand rows that share their sales' surges, more rounds learn noise (docs/decisions.md)
 PARAMETERS: dict[str, Any] = {
@@ -47,6 +50,14 @@ class Training:
     regions: npt.NDArray[Any]
     looks: Floats
     moves: Moves
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """Corrections in log units by quantile: of all rows, and of the groups that had enough for their own."""
+
+    pooled: dict[str, float]
+    by_group: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def training_set(rows: pd.DataFrame, demand: Floats) -> Training:
@@ -73,7 +84,7 @@ def fit(data: Training, *, with_text: bool, seed: int) -> LevelHeads:
     """Fit the model on past offers; the same data and seed give the same model."""
     columns = ft.feature_names(with_text)
     sales = len(np.unique(data.order))
-    shifts = dict.fromkeys(QUANTILES, 0.0)
+    shifts = Shifts(dict.fromkeys(QUANTILES, 0.0))
     held_out = data.order >= np.quantile(np.unique(data.order), 1.0 - CALIBRATION_SHARE)
     if sales >= LEAST_SALES:
         early = _fit_once(_subset(data, ~held_out), columns, shifts, seed)
@@ -87,7 +98,7 @@ def _subset(data: Training, keep: npt.NDArray[np.bool_]) -> Training:
     return Training(**arrays, moves=Moves(**moves))
 
 
-def _fit_once(data: Training, columns: list[str], shifts: dict[str, float], seed: int) -> LevelHeads:
+def _fit_once(data: Training, columns: list[str], shifts: Shifts, seed: int) -> LevelHeads:
     import lightgbm
 
     frame = data.frame[columns]
@@ -108,19 +119,32 @@ def _fit_once(data: Training, columns: list[str], shifts: dict[str, float], seed
         "correlation": correlation(left, data),
         "rows": len(target),
     }
-    return LevelHeads(ridge, trees, response.by_category, response.pooled, shifts, notes)
+    return LevelHeads(ridge, trees, response.by_category, response.pooled, shifts.pooled, notes, shifts.by_group)
 
 
-def _conformal(heads: LevelHeads, data: Training) -> dict[str, float]:
-    """Corrections in log units so that each quantile covers its share of the held-out rows.
-
-    Their distances from the median's are taken as they are, the median's own as far as `believed_drift` goes.
-    """
+def _conformal(heads: LevelHeads, data: Training) -> Shifts:
+    """Corrections so that each quantile covers its share of the held-out rows, by group where they suffice."""
     level = heads.level(data.frame)
     truth = data.lift - heads.log_effect(data.frame["category"].to_numpy(), data.log_ratio)
-    left = truth[:, None] - level
+    left, group = truth[:, None] - level, group_of(data.frame)
+    drift = believed_drift(left[:, 1], data.sales)
+    return Shifts(
+        _around(left, drift),
+        {
+            str(name): _around(left[group == name], drift)
+            for name in np.unique(group)
+            if (group == name).sum() >= LEAST_ROWS and len(np.unique(data.sales[group == name])) >= LEAST_GROUP_SALES
+        },
+    )
+
+
+def _around(left: Floats, drift: float) -> dict[str, float]:
+    """Shifts by quantile from errors (rows, 3): p10's and p90's distances from the rows' own median as they are.
+
+    The median's own error goes only as far as it is believed, and so alike for all groups.
+    """
     shifts = {name: float(np.quantile(left[:, at], alpha)) for at, (name, alpha) in enumerate(QUANTILES.items())}
-    beyond = believed_drift(left[:, 1], data.sales) - shifts["p50"]
+    beyond = drift - shifts["p50"]
     return {name: shift + beyond for name, shift in shifts.items()}
 
 
@@ -163,5 +187,5 @@ def _pair_product(table: pd.DataFrame, key: str) -> float:
 
 
 def response_of(heads: LevelHeads) -> Response:
-    """The response head's record: elasticities, standard error, first-stage F."""
+    """The response head's record: elasticities, standard error, price movement left."""
     return Response(**heads.notes["response"])

@@ -3,8 +3,8 @@
 The manager lowers prices less where demand is strong, so a plain regression of demand on price is biased. Both
 log demand and log price are first freed, sale by sale out of fold, of what was known at planning (Robinson 1988;
 Chernozhukov et al. 2018); the slope of the residuals is the elasticity. Category slopes are drawn to the pooled
-one by ridge. Where the price hardly moves once its reasons are known (first stage F < 10) no slope is trusted
-and the prior stands.
+one by ridge. Where the price hardly moves once its reasons are known (`movement_left` < 10 sales' worth) no slope is
+trusted and the prior stands.
 
 A manager who knows more than the features hold still biases that slope. Where unit costs moved prices, or lots drew
 them, `ml.demand.instruments` gives unbiased slopes; the pooled slope is then all of them by precision, and the
@@ -21,13 +21,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.demand.backbone import cross_fitted
-from ml.demand.instruments import LEAST_F, Evidence, Moves, clustered, combined, from_costs, from_lots
+from ml.demand.instruments import Evidence, Moves, clustered, combined, from_costs, from_lots
 
 Floats = npt.NDArray[np.float64]
 
 PRIOR = -1.5  # elasticity assumed where the data says nothing
 PRIOR_SD = 1.0  # of the pooled slope around PRIOR
 SPREAD_SD = 0.5  # of a category's slope around the pooled one
+LEAST_MOVEMENT = 10.0  # sales' worth of price movement without a known reason, under which no slope is trusted
 LIMITS = (-6.0, -0.05)  # demand never rises with its own price
 
 
@@ -35,7 +36,9 @@ LIMITS = (-6.0, -0.05)  # demand never rises with its own price
 class Response:
     """Elasticities: d log demand / d log price, by category, with the pooled one for others.
 
-    `observational` is the pooled slope before other evidence; `evidence` that evidence by name: `costs`, `lots`.
+    `observational` is the pooled slope before other evidence; `evidence` that evidence by name: `costs`, `lots`, each
+    with the F of a true first stage. `first_stage_f` is none: it is `movement_left`, under the name that stored models
+    have it by.
     """
 
     pooled: float
@@ -76,9 +79,9 @@ def learn_response(
     """
     y = log_lift - cross_fitted(controls, log_lift, sales, categorical)
     p = log_ratio - cross_fitted(controls, log_ratio, sales, categorical)
-    strength = _first_stage_f(p, log_ratio, sales)
+    strength = movement_left(p, log_ratio, sales)
     found = _other_evidence(controls, log_lift, y, log_ratio, sales, categorical, moves)
-    if strength < LEAST_F:
+    if strength < LEAST_MOVEMENT:
         pooled, se = combined(PRIOR, PRIOR_SD, list(found.values()), biased=False)
         return Response(_limited(pooled), {}, se, strength, not found, PRIOR, _words(found))
     category = controls["category"].astype(str).to_numpy()
@@ -126,12 +129,20 @@ def _limited(slope: float) -> float:
     return float(np.clip(slope, *LIMITS))
 
 
-def _first_stage_f(residual: Floats, price: Floats, sales: npt.NDArray[Any]) -> float:
-    """F of the price's own movement: residual variance against what rounding alone would leave, per sale."""
-    independent = len(np.unique(sales))
-    left = float(np.var(residual))
+def movement_left(residual: Floats, price: Floats, sales: npt.NDArray[Any]) -> float:
+    """How many sales' worth of price movement no control explains: sales x share of the variance that is left.
+
+    No F statistic: partialling out has no instrument, the price's own residual is the regressor, and the F of a price
+    on its residual is enormous even where next to nothing is left. The sales count, not their rows, since a sale's
+    prices are set together: 10 of 40 sales' worth is a quarter of the variance.
+
+    Args:
+        residual: log price ratio less its out-of-fold prediction from the controls, shape (rows,).
+        price: log price ratio, shape (rows,).
+        sales: sale of each row.
+    """
     total = float(np.var(price))
-    return independent * left / total if total > 0 else 0.0
+    return len(np.unique(sales)) * float(np.var(residual)) / total if total > 0 else 0.0
 
 
 def _clustered_se(p: Floats, error: Floats, sales: npt.NDArray[Any]) -> float:

@@ -72,7 +72,8 @@ def pinball(units: Floats, quantile: Floats, share: float) -> float:
 def backtest_file(source: Path, out: Path, horizon: int, holdout: int) -> dict[str, Any]:
     """Backtest a panel's file and write `forecasts.parquet`, `metrics.json` and `backtest.png` into `out`.
 
-    Returns the metrics over all periods and in promotions. Each file appears whole or not at all.
+    Returns the metrics over all periods and in promotions. Each file appears whole or not at all, and no folder where
+    the panel is refused.
     """
     check_out(out, folder=True)
     frame = read_panel(source)
@@ -108,14 +109,24 @@ def _put(path: Path, write: Any) -> None:
         staged.unlink(missing_ok=True)
 
 
-def picture(forecasts: pd.DataFrame, found: dict[str, Any], path: Path) -> None:
-    """Four plots in one PNG: units by period, WAPE by model, coverage by size of forecast, forecast against units."""
+def new_figure(inches: tuple[float, float], rows: int, columns: int) -> tuple[Any, Any]:
+    """A figure drawn without a display, and its axes, shape (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
+    figure = Figure(figsize=inches, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a PNG that holds no version of the software: the same plot is the same bytes."""
+    figure.savefig(path, dpi=90, format="png", metadata={"Software": None})
+
+
+def picture(forecasts: pd.DataFrame, found: dict[str, Any], path: Path) -> None:
+    """Four plots in one PNG: units by period, WAPE by model, coverage by size of forecast, forecast against units."""
+    figure, axes = new_figure((12, 8), 2, 2)
     _by_period(axes[0, 0], forecasts)
     groups = [name for name in ("all", "promotion", "plain") if name in found]
     for k, model in enumerate(MODELS):
@@ -126,7 +137,7 @@ def picture(forecasts: pd.DataFrame, found: dict[str, Any], path: Path) -> None:
     axes[0, 1].legend()
     _coverage(axes[1, 0], forecasts)
     _against(axes[1, 1], forecasts)
-    figure.savefig(path, dpi=90, format="png", metadata={"Software": None})
+    save_figure(figure, path)
 
 
 def _by_period(axis: Any, forecasts: pd.DataFrame) -> None:

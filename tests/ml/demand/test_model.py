@@ -148,6 +148,8 @@ def test_elasticity_is_found_and_a_fixed_price_is_refused() -> None:
     assert naive > -1.2  # the bias that the controls take away
     fixed = learn_response(controls, lift, 0.3 * strength, sales, ["category"])
     assert fixed.refused
+    # 0.08^2 of 0.08^2 + (0.1 x 0.4)^2 is left, of 60 sales: the statistic says what its docstring does
+    assert found.first_stage_f == pytest.approx(60 * 0.8, abs=2.5) and fixed.first_stage_f < 0.1
 
 
 def test_simulated_shop_elasticities_have_the_planted_sign_and_order(rows: pd.DataFrame) -> None:
@@ -184,6 +186,10 @@ def test_gate_refuses_a_poor_model() -> None:
     assert backtest.gate(good | {"wape_model": 0.6})["reasons"]
     assert backtest.gate(good | {"coverage_model": 0.6})["reasons"] == ["the 80 % interval covers 0.60"]
     assert not backtest.gate({})["passed"]
+    assert backtest.calibrated({"wape_model": 0.3}) is None, "no backtest was made"
+    told = {0.69: False, 0.71: True, 0.8: True, 0.89: True, 0.91: False}
+    assert {share: backtest.calibrated({"coverage_model": share}) for share in told} == told
+    assert {share: backtest.gate(good | {"coverage_model": share})["passed"] for share in told} == told
 
 
 def test_same_seed_same_files_and_a_loaded_model_forecasts_the_same(rows: pd.DataFrame, tmp_path: Path) -> None:

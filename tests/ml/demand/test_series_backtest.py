@@ -238,6 +238,20 @@ def test_a_panel_without_a_sale_or_after_a_long_rest_is_forecast(panel: pd.DataF
         backtest_file(tmp_path / "panel.parquet", tmp_path / "file", HORIZON, HOLDOUT)
 
 
+def test_a_refused_panel_leaves_no_folder_behind(panel: pd.DataFrame, tmp_path: Path) -> None:
+    source, out = tmp_path / "panel.parquet", tmp_path / "new" / "out"
+    with pytest.raises(InputError, match="no such file"):
+        backtest_file(source, out, HORIZON, HOLDOUT)
+    for bad, horizon in ((panel.assign(units=-1.0), HORIZON), (panel, 0)):
+        bad.to_parquet(source)
+        with pytest.raises(InputError):
+            backtest_file(source, out, horizon, HOLDOUT)
+    source.with_name("note").write_text("x")
+    with pytest.raises(InputError, match="note is no folder"):  # said before the panel is read
+        backtest_file(tmp_path / "none.csv", tmp_path / "note" / "out", HORIZON, HOLDOUT)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["note", "panel.parquet"]
+
+
 def test_months_stay_as_they_are() -> None:
     months = pd.date_range("2024-01-01", periods=30, freq="MS")
     frame = pd.DataFrame({"series_id": "a", "period_start": months, "units": 1.0, "price": 1.0})
