@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8090)
     serve.set_defaults(func=_serve)
     exam = commands.add_parser("exam", help="many simulated shops, every planner, judged by the truth")
-    exam.add_argument("--out", type=Path, default=Path("exam"), help="folder for exam.json, exam.md, exam.png")
+    exam.add_argument("--out", type=Path, default=Path("exam"),
+                      help="folder for exam.json, exam.md, exam.png (by default %(default)s)")  # fmt: skip
     exam.add_argument("--seeds", type=int, default=30, help="shops a regime")
     exam.add_argument("--first-seed", type=int, default=1000)
     exam.add_argument("--regimes", nargs="+", choices=[*REGIMES, "all"], default=["usual"])

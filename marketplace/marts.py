@@ -259,5 +259,6 @@ def _asked(request: SaleRequest) -> pd.DataFrame:
     start = pd.Timestamp(request.start_slots[0])
     rows = [(request.request_id, s.sku_id, r.region_id) for s in request.skus for r in request.regions]
     frame = pd.DataFrame(rows, columns=["request_id", "sku_id", "region_id"])
+    assert request.as_of is not None  # a simulated shop always says when it asked
     cutoff = min(start - pd.Timedelta(hours=24), pd.Timestamp(request.as_of))
     return frame.assign(starts_at=start, ends_at=start + pd.Timedelta(hours=request.duration_hours), cutoff_at=cutoff)

@@ -84,7 +84,7 @@ def _ratio(top: Floats, bottom: Floats, picks: npt.NDArray[np.int64]) -> dict[st
 def table(summary: dict[str, Any]) -> str:
     """The exam as a Markdown table."""
     names = ("planner", "of clairvoyant", "of true distribution", "fill", "lost", "left", "least region's fill",
-             "broken", "in p10–p90")  # fmt: skip
+             "limits broken (total)", "in p10–p90")  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for name in PLANNERS:
         row = summary["planners"][name]

@@ -17,6 +17,7 @@ from flashsale.errors import InputError
 from flashsale.request import SaleRequest, load_request
 from marketplace.exam.arrivals import Arrivals, draw_arrivals
 from marketplace.exam.judge import Plan, broken, judge, plan_rows, read_plan
+from marketplace.exam.lawful import reference_prices
 from marketplace.exam.oracle import Answer, best_plan
 from marketplace.exam.rules import RULES, within_limits
 from marketplace.exam.table import Sale, make_sale
@@ -55,8 +56,9 @@ def sit(paper: Paper) -> dict[str, Any]:
     _hand_out(paper.folder, frames, request, shop.plans, paper.size.seed)
     _ask_platform(paper)
     past = _frame(paper.folder / "shop" / "demand.parquet")
-    plans = {**_by_rule(sale, frames, past, request), **_by_platform(paper.folder, sale, frames, request)}
-    marks = _mark(sale, plans, Limits(request, _prices(frames)), paper.size.seed)
+    limits = Limits(request, reference_prices(shop.streams["orders"], request, frames))
+    plans = {**_by_rule(sale, frames, past, limits), **_by_platform(paper.folder, sale, limits)}
+    marks = _mark(sale, plans, limits, paper.size.seed)
     truth = shop.truth["campaign_cells"].to_pandas().merge(past, on=["campaign_id", "sku_id", "region_id"])
     hidden = truth[truth["is_censored"]]
     error = hidden["demand"] - hidden["expected_demand"]
@@ -103,20 +105,18 @@ def _ask_platform(paper: Paper) -> None:
                              f"run it by hand on {paper.folder / name}")  # fmt: skip
 
 
-def _by_rule(sale: Sale, frames: dict[str, pd.DataFrame], past: pd.DataFrame, request: SaleRequest) -> dict[str, Plan]:
-    asked, prices = _asked(frames, request), _prices(frames)
-    plans = {}
+def _by_rule(sale: Sale, frames: dict[str, pd.DataFrame], past: pd.DataFrame, limits: Limits) -> dict[str, Plan]:
+    asked, plans = _asked(frames, limits.request), {}
     for name, rule in RULES.items():
         plan = Plan(sale.managers(), within_limits(sale, rule(sale, asked, past)))
-        count = broken(plan_rows(plan, request), request, prices)
-        plans[name] = Plan(plan.chosen, plan.units, violations=count)
+        count = broken(plan_rows(plan, limits.request), limits.request, limits.prices)
+        plans[name] = replace(plan, violations=count)
     return plans
 
 
-def _by_platform(folder: Path, sale: Sale, frames: dict[str, pd.DataFrame], request: SaleRequest) -> dict[str, Plan]:
-    prices = _prices(frames)
+def _by_platform(folder: Path, sale: Sale, limits: Limits) -> dict[str, Plan]:
     return {
-        name: read_plan(sale, _frame(folder / where / f"plan_{kind}.parquet"), request, prices)
+        name: read_plan(sale, _frame(folder / where / f"plan_{kind}.parquet"), limits.request, limits.prices)
         for name, (where, kind) in PLATFORM.items()
     }
 
@@ -129,10 +129,15 @@ class Limits:
     prices: dict[str, tuple[float, float]]
 
     def audited(self, sale: Sale, answer: Answer, arrivals: Arrivals) -> Plan:
-        """An oracle's answer as a plan, with the limits it broke by the customers it was made for."""
+        """An oracle's answer as a plan, with the limits it broke by the customers it was made for.
+
+        Promotion budget and minimum service speak of expected sales. Who knows the distribution expects the mean of his
+        scenarios; who knows the very customers expects what happens, so the money he gives away counts as it is paid.
+        """
         plan = Plan(answer.chosen, answer.units)
         demand = arrivals.demand(sale.means(plan.chosen))
         sales = np.minimum(plan.units[:, :, None], demand).mean(axis=2)
+        # A service nobody could hold with this supply is no limit (see `units_for`): its rows say nothing of demand.
         rows = plan_rows(plan, self.request, sales, demand.mean(axis=2) if answer.served else None)
         return replace(plan, violations=broken(rows, self.request, self.prices))
 
@@ -161,13 +166,6 @@ def _asked(frames: dict[str, pd.DataFrame], request: SaleRequest) -> pd.DataFram
     rows = frames["features"][frames["features"]["row_kind"] == "request"].set_index(["sku_id", "region_id"])
     order = [(s.sku_id, r.region_id) for s in request.skus for r in request.regions]
     return rows.loc[order].reset_index()
-
-
-def _prices(frames: dict[str, pd.DataFrame]) -> dict[str, tuple[float, float]]:
-    """List price and lowest price of the look-back days by SKU."""
-    rows = frames["features"][frames["features"]["row_kind"] == "request"]
-    own = rows.groupby("sku_id")[["list_price", "lowest_price_30d"]].min().fillna(float("inf"))
-    return {str(sku): (float(row.iloc[0]), float(row.iloc[1])) for sku, row in own.iterrows()}
 
 
 def _frame(path: Path) -> pd.DataFrame:

@@ -16,13 +16,13 @@ import pytest
 
 from benchmarks.harness import RESULTS
 from flashsale.request import load_request
-from marketplace.cli import main
+from marketplace.cli import main, parser
 from marketplace.exam.arrivals import draw_arrivals
 from marketplace.exam.judge import Plan, judge
 from marketplace.exam.oracle import best_plan, units_for
-from marketplace.exam.report import summarise, table
+from marketplace.exam.report import COLUMNS, summarise, table
 from marketplace.exam.rules import last_sale, within_limits
-from marketplace.exam.sitting import PLANNERS, Limits, shuffle_text
+from marketplace.exam.sitting import PLANNERS, Limits, _mark, shuffle_text
 from marketplace.exam.table import Sale
 from marketplace.future import request as request_of
 from tests.conftest import ROOT
@@ -87,6 +87,37 @@ def test_those_who_know_are_audited_like_everybody(sale: Sale) -> None:
     cells = len(request.skus) * sum(region.min_service > 0 for region in request.regions)
     assert limits.audited(sale, nothing, arrivals).violations == cells > 0, "minimum service is one of the limits"
     assert limits.audited(sale, replace(nothing, served=False), arrivals).violations == 0, "which nobody could hold"
+    cheap = replace(limits, prices={sku: (pair[0], 0.01) for sku, pair in listed.items()})
+    assert cheap.audited(sale, answer, arrivals).violations == 1, "no price is that low: the law is broken"
+    free = replace(cheap, request=request.model_copy(update={"price_lookback_days": 0}))
+    assert free.audited(sale, answer, arrivals).violations == 0, "no days, no law"
+
+
+def test_the_promotion_budget_of_those_who_know_is_what_they_expect_to_pay(sale: Sale) -> None:
+    request = load_request(dict(request_of(sale.world, sale.asked)))
+    listed = {ask.sku_id: (cents / 100.0, float("inf")) for ask, cents in zip(request.skus, sale.listed, strict=True)}
+    arrivals = draw_arrivals(np.random.default_rng(4), sale.largest_means(), 40)
+    answer = best_plan(sale, arrivals, [sale.managers()])
+    demand = arrivals.demand(sale.means(answer.chosen))
+    sales = np.minimum(answer.units[:, :, None], demand).mean(axis=2)
+    paid = float((sale.discounts(answer.chosen)[:, None] * sales).sum()) / 100.0
+    sent = float((sale.discounts(answer.chosen)[:, None] * answer.units).sum()) / 100.0
+    assert 1.0 < paid < sent - 1.0, "units that stay cost no discount"
+    for budget, count in ((paid + 0.5, 0), (paid - 0.5, 1)):
+        asked = request.model_copy(update={"promotion_budget": budget})
+        assert Limits(asked, listed).audited(sale, answer, arrivals).violations == count
+
+
+def test_marks_count_what_those_who_know_break(sale: Sale) -> None:
+    request = load_request(dict(request_of(sale.world, sale.asked)))
+    listed = {ask.sku_id: (cents / 100.0, float("inf")) for ask, cents in zip(request.skus, sale.listed, strict=True)}
+    plans = {"last_sale": Plan(sale.managers(), np.full((len(sale.actions), 2), 1), violations=3)}
+    broke = request.model_copy(update={"stock_budget": 0.0})  # which the planners do not know of
+    for asked, each in ((request, 0), (broke, 1)):
+        marks = _mark(sale, plans, Limits(asked, listed), 1)
+        assert marks["last_sale"]["violations"] == 3
+        assert marks["true_distribution"]["violations"] == each
+        assert marks["clairvoyant"]["violations"] == 20 * each, "a plan for each repetition, each audited"
 
 
 def test_rules_keep_to_the_limits(sale: Sale) -> None:
@@ -157,12 +188,36 @@ def test_the_summary_pairs_by_seed() -> None:
     fill = summary["planners"]["last_sale"]["fill"]
     assert fill["value"] == pytest.approx(0.55) and fill["low"] == pytest.approx(0.5) and fill["high"] > 0.6
     assert summary["planners"]["last_sale"]["violations"] == 1, "one in nine shops is seen"
+    assert summary["planners"]["newsvendor"]["violations"] == 0
     assert "0.55 (0.50–0.65) | 1 (1–1) | 1 (1–1) | 0.40 (0.40–0.40) | 1 |  |" in table(summary)
     assert summary["planners"]["last_sale"]["of_clairvoyant"] == {"value": 0.5, "low": 0.5, "high": 0.5}
     worth = summary["text_value"]
     assert worth["value"] == pytest.approx(0.14) and 0.11 < worth["low"] < 0.14 < worth["high"] < 0.17
     assert summary["shuffled_value"]["value"] == 0.0
     assert summary["corrected"] == {"cells": 18, "wape": 0.2, "bias": 0.1}
+
+
+def test_the_exam_needs_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    args = parser().parse_args(["exam", "--seeds", "30"])
+    assert args.out == Path("exam") and args.seeds == 30
+    with pytest.raises(SystemExit):
+        parser().parse_args(["exam", "--help"])
+    assert "(by default exam)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_every_mark_is_drawn_with_the_same_shops() -> None:
+    results = [_result(k, 0.0) for k in range(12)]
+    for k, result in enumerate(results):
+        result["marks"]["newsvendor"] |= {"fill": k / 20, "smallest_fill": k / 20, "leftover": 3.0 * k, "lost": 7.0 * k}
+        result["marks"]["proportional"] |= {"fill": k / 20}
+    planners = summarise(results, {"regime": "usual"})["planners"]
+    own = planners["newsvendor"]
+    assert own["fill"]["low"] < own["fill"]["value"] < own["fill"]["high"]
+    assert own["fill"]["value"] == pytest.approx(0.275)
+    assert own["smallest_fill"] == own["fill"] == planners["proportional"]["fill"]
+    for end in ("value", "low", "high"):  # a multiple of the same figures, shop by shop, is that multiple at both ends
+        assert own["leftover"][end] == pytest.approx(60 * own["fill"][end], abs=0.01)
+        assert own["lost"][end] == pytest.approx(140 * own["fill"][end], abs=0.02)
 
 
 def test_a_small_exam_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +234,10 @@ def test_a_small_exam_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
         row = summary["planners"][name]
         assert row["violations"] == 0
         assert 0.0 < row["of_clairvoyant"]["value"] <= 1.0
+        for mark in COLUMNS:
+            found = row[mark]
+            assert (found is None) == (mark == "covered" and not name.endswith("text")), (name, mark)
+            assert found is None or found["low"] <= found["value"] <= found["high"]
     assert summary["planners"]["true_distribution"]["of_clairvoyant"]["value"] > 0.8
     marks = json.loads((tmp_path / "marks.json").read_text())
     assert all(m["marks"][n]["profit"] <= m["marks"]["clairvoyant"]["profit"] for m in marks for n in PLANNERS)
