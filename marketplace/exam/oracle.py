@@ -118,7 +118,7 @@ def units_for(sale: Sale, arrivals: Arrivals, chosen: list[Action]) -> tuple[Ans
     duals = -np.asarray(solved.ineqlin.marginals)
     regions = len(sale.space)
     prices = Prices(float(duals[0]), float(duals[1]), duals[2 : 2 + regions], duals[2 + regions :])
-    taken = _whole(solved.x, gain, rows, limits)
+    taken = _whole(solved.x, gain, step, rows, limits)
     units = np.bincount(cell[taken], minlength=demand.shape[0] * regions).reshape(demand.shape[:2])
     return Answer(chosen, units, float(gain[taken].sum()), served), prices
 
@@ -154,14 +154,19 @@ def _rows(sale: Sale, s: Ints, r: Ints, discount: Floats) -> sparse.csr_matrix:
     return sparse.csr_matrix((data, (row, np.tile(index, 4))), shape=(2 + regions + skus, n))
 
 
-def _whole(x: Floats, gain: Floats, rows: sparse.csr_matrix, limits: Floats) -> Ints:
-    """Steps taken whole: all full ones, then those left that gain and still fit, best first."""
+def _whole(x: Floats, gain: Floats, step: Ints, rows: sparse.csr_matrix, limits: Floats) -> Ints:
+    """Steps taken whole: all full ones, then those left that gain and still fit, best first.
+
+    A unit follows those before it in its cell: a later one gives away less, but it is the earlier that would sell.
+    """
     taken = x > 1.0 - 1e-7
     room = limits - rows @ taken.astype(np.float64)
     columns = rows.tocsc()
     for k in sorted(np.flatnonzero(~taken & (gain > 0)), key=lambda k: -gain[k]):
         part = slice(columns.indptr[k], columns.indptr[k + 1])
         row, use = columns.indices[part], columns.data[part]
+        if step[k] and not taken[k - 1]:
+            continue
         if (use <= room[row] + 1e-9).all():
             taken[k] = True
             room[row] -= use

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from benchmarks.harness import RESULTS
 from flashsale.request import load_request
 from marketplace.cli import main, parser
 from marketplace.exam.arrivals import draw_arrivals
 from marketplace.exam.judge import Plan, judge
-from marketplace.exam.oracle import best_plan, units_for
+from marketplace.exam.oracle import _whole, best_plan, units_for
 from marketplace.exam.report import COLUMNS, summarise, table
 from marketplace.exam.rules import last_sale, within_limits
 from marketplace.exam.sitting import PLANNERS, Limits, _mark, shuffle_text
@@ -118,6 +119,14 @@ def test_marks_count_what_those_who_know_break(sale: Sale) -> None:
         assert marks["last_sale"]["violations"] == 3
         assert marks["true_distribution"]["violations"] == each
         assert marks["clairvoyant"]["violations"] == 20 * each, "a plan for each repetition, each audited"
+
+
+def test_a_unit_follows_those_before_it_in_its_cell() -> None:
+    """The second unit alone would fit the budget, but whoever sends one unit sends the first."""
+    rows = sparse.csr_matrix(np.array([[10.0, 2.0, 2.0]]))
+    gain, step = np.array([5.0, 4.0, 3.0]), np.array([0, 1, 0])
+    assert _whole(np.zeros(3), gain, step, rows, np.array([3.0])).tolist() == [2]
+    assert _whole(np.zeros(3), gain, step, rows, np.array([12.0])).tolist() == [0, 1]
 
 
 def test_rules_keep_to_the_limits(sale: Sale) -> None:
