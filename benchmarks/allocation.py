@@ -354,8 +354,8 @@ def _named(kind: str, peer: str, power: int, coupled: bool) -> str:
 
 
 def _cells(args: argparse.Namespace) -> None:
-    """Units at fixed offers at the sizes asked for."""
-    for peer, asked in PEERS.items():
+    """Units at fixed offers at the sizes asked for; a quick run does without OR-Tools, which `make bench` installs."""
+    for peer, asked in PEERS.items() if not args.quick else [("highs", by_highs)]:
         for power, coupled in _sizes(args):
             rounds = 1 if args.quick else {3: 5, 4: 0 if coupled else 3}.get(power, 0)
             name = _named("allocate", peer, power, coupled)
