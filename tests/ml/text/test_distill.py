@@ -76,18 +76,18 @@ def test_a_student_comes_to_answer_like_its_teacher(tiny_base: Path) -> None:
 
 
 def test_texts_that_nobody_judged_are_new_ones_without_a_sentiment(tmp_path: Path) -> None:
-    fresh = [f"the {word} lamp is dim but I wish to buy it" for word in ("red", "green", "blue", "grey", "black")]
-    kept = [text for text in fresh if split_of(text) == "train"]
-    assert 0 < len(kept) < len(fresh), "the split rule keeps some for validation or test"
+    english = [f"lamp {number} is dim but I wish to buy it" for number in range(40)]
+    chinese = [f"第{number}盏灯很暗" for number in range(40)]
+    kept = [text for text in [*english, *chinese] if split_of(text) == "train"]
+    assert 0 < len(kept) < 80, "the split rule keeps some for validation or test"
     known, sealed = load_examples("train")[0], load_examples("test")[0]
-    rows = [*fresh, fresh[0].upper() + "!", None, "", known.text, sealed.text, "这盏灯很暗"]
-    spoken = [*["en"] * 8, known.language, sealed.language, "zh"]
+    rows = [*english, english[0].upper() + "!", None, "", known.text, sealed.text, *chinese]
     path = tmp_path / "texts.parquet"
-    pq.write_table(pa.table({"text": rows, "language": spoken}), path)
+    pq.write_table(pa.table({"text": rows}), path)
     found = distill.unjudged([path], [known])
-    assert [example.text for example in found] == [*kept, "这盏灯很暗"]
+    assert [example.text for example in found] == kept
     assert {example.sentiment for example in found} == {IGNORED}
-    assert [example.language for example in found] == [*["en"] * len(kept), "zh"]
+    assert {example.text for example in found if example.language == "zh"} == set(kept) & set(chinese)
     assert found[0].intent == 1 and found[0].spans, "rules speak for intent and spans"
 
 
