@@ -76,7 +76,7 @@ def test_a_student_comes_to_answer_like_its_teacher(tiny_base: Path) -> None:
 
 
 def test_texts_that_nobody_judged_are_new_ones_without_a_sentiment(tmp_path: Path) -> None:
-    english = [f"lamp {number} is dim but I wish to buy it" for number in range(40)]
+    english = [f"looking to buy lamp {number} and a battery charger" for number in range(40)]
     chinese = [f"第{number}盏灯很暗" for number in range(40)]
     kept = [text for text in [*english, *chinese] if split_of(text) == "train"]
     assert 0 < len(kept) < 80, "the split rule keeps some for validation or test"
