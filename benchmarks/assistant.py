@@ -35,7 +35,8 @@ from ml.assistant import evaluate as E
 from ml.assistant.bound import Bound, choose
 from ml.assistant.classify import fit, regression
 from ml.assistant.intents import SHOP, load_knowledge
-from ml.assistant.vectors import base_folder, copy_encoder, pool, set_centre, vectors
+from ml.assistant.vectors import base_folder, copy_encoder, set_centre, vectors
+from ml.text.pooled import pool
 from ml.text.score import locate
 
 PROMISE, SHARE, DRAWS = 0.02, 0.2, 1000

@@ -7,7 +7,8 @@ everything again. Without a champion the texts are cleaned and kept until `train
 Beside that, terms that a day's texts say unusually often are found, by category (`text/trends`).
 
 A sample of the newest day's scores is explained word by word and kept beside them (`FLASHSALE_EXPLAIN_TEXTS`,
-`FLASHSALE_EXPLAIN_DAYS`); nothing waits for it.
+`FLASHSALE_EXPLAIN_DAYS`); nothing waits for it. The catalog's titles are embedded by the same model, each once: they
+tell the demand model which sold SKUs a new one is like.
 """
 
 from __future__ import annotations
@@ -68,12 +69,26 @@ with DAG(
         ],
     )
 
+    embed_titles = CommandOperator(
+        task_id="embed_titles",
+        command=[
+            "python",
+            "-m",
+            "ml",
+            "text",
+            "embed-titles",
+            "--model",
+            "{{ ti.xcom_pull(task_ids='fetch_champion')['path'] }}",
+        ],
+    )
+
     @task(outlets=[TEXT_SIGNALS], trigger_rule="none_failed")
     def announce(served: Any) -> Any:
         """Tell the features that text is in, scored or, before the first champion, only cleaned."""
         return served
 
     [clean, fetch_champion] >> score >> [serve, explain]
+    fetch_champion >> embed_titles >> serve
     clean >> detect_trends
     announced = announce(serve.output)
     detect_trends >> announced

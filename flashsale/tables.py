@@ -42,6 +42,11 @@ SCORED_TEXTS = pa.schema(
     ]
 )
 
+#: Data set of title vectors: a partition a text-model version, one row per title. `vector` holds 16-bit floats of unit
+#: length, little-endian.
+TITLES = "text/titles"
+TITLE_VECTORS = pa.schema([("title", pa.string()), ("vector", pa.binary())])
+
 #: What cleaning says of each text's author and of its repeats: columns of the lake's `text/clean`.
 TEXT_FLAGS = pa.schema(
     [

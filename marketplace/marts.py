@@ -163,7 +163,7 @@ past as (
   group by all)
 select p.*, epoch(p.ends_at - p.starts_at) / 3600.0 as duration_hours,
   extract(hour from p.starts_at)::int as start_hour,
-  isodow(p.starts_at)::int as start_weekday, c.category, c.brand, c.list_price::double as list_price,
+  isodow(p.starts_at)::int as start_weekday, c.title, c.category, c.brand, c.list_price::double as list_price,
   c.unit_cost::double as unit_cost, r.capacity_units, epoch(p.starts_at - c.launched_at) / 86400.0 as age_days,
   columns(base.* exclude (row_kind, campaign_id, sku_id, region_id)),
   columns(seen.* exclude (row_kind, campaign_id, sku_id, region_id)),

@@ -100,7 +100,7 @@ def _loop(
 
     (loaded, (spoken, text)) = side_by_side(read_events, lambda: _text(commands, model, source, with_text=with_text))
     outcomes = {**loaded, **spoken}
-    decided = _decide(commands, asked, text["used"])
+    decided = _decide(commands, asked, model if text["used"] else None)
     return {
         "request": asked.model_dump(mode="json"),
         "seed": commands.seed,
@@ -140,11 +140,19 @@ def _text(
     return outcomes, {"used": True, **found}
 
 
-def _decide(commands: Commands, asked: SaleRequest, with_text: bool) -> dict[str, Any]:
-    """Warehouse, demand model, scores and plan."""
-    commands.run("load warehouse", "-m", "flashsale", "warehouse", "load")
-    commands.run("build warehouse", "-m", "flashsale", "warehouse", "build")
-    commands.run("publish warehouse", "-m", "flashsale", "warehouse", "publish")
+def _decide(commands: Commands, asked: SaleRequest, model_of_texts: Path | None) -> dict[str, Any]:
+    """Warehouse, demand model, scores and plan; without a model of texts nothing rests on words."""
+    with_text = model_of_texts is not None
+
+    def build() -> None:
+        for step in ("load", "build", "publish"):
+            commands.run(f"{step} warehouse", "-m", "flashsale", "warehouse", step)
+
+    def embed() -> None:
+        if with_text:
+            commands.run("embed titles", "-m", "ml", "text", "embed-titles", "--model", str(model_of_texts))
+
+    side_by_side(build, embed)
     unconstrained = commands.run("unconstrain", "-m", "ml", "demand", "unconstrain")
     plain = [] if with_text else ["--without-text"]
     model, kept = str(commands.home / "demand_model"), str(commands.home / results.INPUTS)

@@ -70,7 +70,7 @@ def _levels(
     heads: LevelHeads, asked: pd.DataFrame, history: pd.DataFrame, actions: dict[str, list[Action]]
 ) -> dict[tuple[str, object], pd.DataFrame]:
     """Log quantiles of units at list price by promotion and start, indexed by SKU and region."""
-    base = ft.base_units(asked)
+    base = ft.base_units(asked, history)
     index = pd.MultiIndex.from_frame(asked[["sku_id", "region_id"]])
     out: dict[tuple[str, object], pd.DataFrame] = {}
     for promo, slot in sorted({(a.promo_type, a.starts_at) for own in actions.values() for a in own}):

@@ -20,10 +20,11 @@ from flashsale.request import SaleRequest, load_request
 from ml.allocation.ladder import lawful_ladder
 from ml.allocation.plan import Inputs
 from ml.demand import heads as hd
+from ml.demand.relatives import VECTOR
 
 CURVES = ["category", "promo_type", "starts_at", "hour", "share"]
-#: Columns of past cells that features of a request are made from (`ml.demand.features.past_lifts`).
-HISTORY = ["sku_id", "region_id", "category", "ends_at", "lift"]
+#: Columns of past cells that features of a request are made from (`ml.demand.features.past_cells`), those there are.
+HISTORY = ["sku_id", "region_id", "category", "list_price", "ends_at", "lift", "log_daily_units", VECTOR]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def save(
     folder.mkdir(parents=True)
     (folder / "request.json").write_text(inputs.request.canonical_json() + "\n", encoding="utf-8")
     inputs.rows.to_parquet(folder / "rows.parquet", index=False)
-    inputs.history[HISTORY].to_parquet(folder / "history.parquet", index=False)
+    inputs.history.filter(HISTORY).to_parquet(folder / "history.parquet", index=False)
     curves.to_parquet(folder / "curves.parquet", index=False)
     whole = {**facts, "shipping": inputs.shipping}
     (folder / "facts.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")

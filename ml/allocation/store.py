@@ -94,9 +94,8 @@ def gather(request_id: str, model_uri: str | None = None) -> Sources:
 
 
 def past_lifts(learnt: pd.DataFrame) -> pd.DataFrame:
-    """Past cells with the column `lift`, as `features.past_lifts` reads them."""
-    lift = ft.log_lift(learnt["demand"].to_numpy(dtype=float), ft.base_units(learnt))
-    return learnt.assign(lift=lift)
+    """Past cells with what features of a request read of them (`features.past_cells`)."""
+    return ft.past_cells(learnt, learnt["demand"].to_numpy(dtype=float))
 
 
 def load_models(learnt: pd.DataFrame, digest: str, model_uri: str | None) -> Models:

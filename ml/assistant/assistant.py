@@ -26,7 +26,8 @@ from ml.assistant.files import MANIFEST, seal, unseal
 from ml.assistant.history import masked_question, pairs
 from ml.assistant.intents import LANGUAGES, Knowledge, language_of, load_knowledge, parse_knowledge
 from ml.assistant.retrieve import Choice, Index, Retrieved, agreement, build_index
-from ml.assistant.vectors import Floats, copy_encoder, open_encoder, pool, set_centre, vectors
+from ml.assistant.vectors import copy_encoder, open_encoder, set_centre, vectors
+from ml.text.pooled import Floats, pool
 from ml.text.scorer import Scorer
 
 ENCODER, INDEX, CLASSIFIER, KNOWLEDGE = "encoder", "index", "classifier.safetensors", "knowledge.yaml"

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from flashsale.errors import InputError
 from ml.assistant.bound import Bound, Held, choose
 from ml.assistant.classify import FOLDS, fit, regression
-from ml.assistant.vectors import copy_encoder, pool, set_centre, vectors
+from ml.assistant.vectors import copy_encoder, set_centre, vectors
+from ml.text.pooled import pool
 
 Floats = NDArray[np.float64]
 _PEER_STRENGTH = 10.0

@@ -21,15 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from flashsale.errors import InputError
+from ml.text.pooled import Floats, pool, unit
 from ml.text.scorer import CONFIG, LABELS, MANIFEST, PREFIX, READING, TOKENIZER, WEIGHTS, Scorer, check_manifest
 
-Floats = NDArray[np.float32]
 CENTRE = "sentence_centre"
-_TOKEN_BUDGET = 4096
 _MAX_TOKENS = 128  # of a message; what is longer is cut
 _LAYER = re.compile(r"encoder\.encoder\.layer\.(\d+)\.")
 
@@ -41,50 +39,6 @@ def vectors(scorer: Scorer, texts: Sequence[str]) -> Floats:
     """
     pooled = pool(scorer, texts) - scorer.heads[CENTRE].float().cpu().numpy()
     return unit(pooled)
-
-
-def pool(scorer: Scorer, texts: Sequence[str]) -> Floats:
-    """Mean of the states over pieces, shape (n, hidden), in batches of like lengths."""
-    distinct = list(dict.fromkeys(texts))
-    found = np.zeros((len(distinct), scorer.encoder.size), dtype=np.float32)
-    encoded = [encoding.ids for encoding in scorer.tokenizer.encode_batch(distinct)]
-    order = sorted(range(len(distinct)), key=lambda at: (len(encoded[at]), distinct[at]))
-    for batch in _batches([len(encoded[at]) for at in order]):
-        rows = [order[place] for place in batch]
-        found[rows] = _pool(scorer, [encoded[at] for at in rows])
-    place = {text: at for at, text in enumerate(distinct)}
-    return found[[place[text] for text in texts]]
-
-
-def unit(rows: Floats) -> Floats:
-    """The rows at length one; a row of zeros stays."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)
-
-
-def _batches(lengths: Sequence[int]) -> list[range]:
-    """Runs of sorted lengths that, padded to their last, stay within the budget of pieces."""
-    runs, start = [], 0
-    for end in range(1, len(lengths) + 1):
-        if end == len(lengths) or (end + 1 - start) * lengths[end] > _TOKEN_BUDGET:
-            runs.append(range(start, end))
-            start = end
-    return runs
-
-
-def _pool(scorer: Scorer, encoded: list[list[int]]) -> Floats:
-    width = max(len(ids) for ids in encoded)
-    ids = torch.full((len(encoded), width), scorer.pad)
-    mask = torch.zeros((len(encoded), width), dtype=torch.long)
-    for row, pieces in enumerate(encoded):
-        ids[row, : len(pieces)] = torch.tensor(pieces)
-        mask[row, : len(pieces)] = 1
-    ids, mask = ids.to(scorer.device), mask.to(scorer.device)
-    with torch.inference_mode():
-        states = scorer.encoder(ids, mask)
-        shares = mask.unsqueeze(-1).to(states.dtype)
-        mean = (states * shares).sum(1) / shares.sum(1).clamp(min=1)
-    return np.asarray(mean.float().cpu().numpy(), dtype=np.float32)
 
 
 def base_folder(name: str, target: Path) -> tuple[Path, str]:

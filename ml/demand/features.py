@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ml.demand.instruments import Moves, lot_moves
+from ml.demand.relatives import microseconds, of_relatives
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,16 +41,23 @@ def feature_names(with_text: bool) -> list[str]:
     return PLAIN + ACTION + (TEXT if with_text else []) + CATEGORICAL
 
 
-def base_units(rows: pd.DataFrame) -> Floats:
+def base_units(rows: pd.DataFrame, history: pd.DataFrame | None = None) -> Floats:
     """Baseline units that the sale's hours would have sold without it, shape (rows,), never zero.
 
     A SKU's level over its regions is that of the last 28 days, its split over them that of 182 (`regional_units`). A
-    cell without its own history takes its share of the SKU's, else the median of its category in these rows.
+    cell without its own history takes its share of the SKU's; of a SKU that never sold, what its relatives let expect
+    (`ml.demand.relatives`); else the median of its category in these rows.
+
+    Args:
+        history: past cells (see `past_cells`); without their `log_daily_units` relatives tell nothing.
     """
     own = regional_units(rows)
     regions = rows.groupby(PLANNED_SKU)["region_id"].transform("count").to_numpy()
     spread = rows["base_units_28d_all"].to_numpy(dtype=np.float64) / np.maximum(regions, 1)
     daily = np.where(own > 0, own, spread)
+    if history is not None and "log_daily_units" in history and not (daily > 0).all():
+        alike = np.exp(of_relatives(rows, history, "log_daily_units"))
+        daily = np.where((daily > 0) | np.isnan(alike), daily, alike)
     known = pd.Series(np.where(daily > 0, daily, np.nan), index=rows.index)
     usual = known.groupby(rows["category"]).transform("median").fillna(known.median()).fillna(1.0)
     daily = np.where(daily > 0, daily, usual)
@@ -82,6 +90,18 @@ def usual_looks(rows: pd.DataFrame) -> Floats:
     return np.asarray(np.nan_to_num(daily) * _num(rows, "duration_hours") / 24.0, dtype=np.float64)
 
 
+def past_cells(rows: pd.DataFrame, demand: Floats) -> pd.DataFrame:
+    """Rows of past offers with what later ones learn from them.
+
+    Returns:
+        The rows with `log_daily_units`, what a cell sold a day outside of sales (NaN where nothing), and `lift`, the
+        log of unconstrained demand over baseline.
+    """
+    own = regional_units(rows)
+    past = rows.assign(log_daily_units=np.log(np.where(own > 0, own, np.nan)))
+    return past.assign(lift=log_lift(demand, base_units(rows, past)))
+
+
 def past_lifts(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Log lifts of unconstrained demand over baseline in sales that ended before each row's cutoff.
 
@@ -110,11 +130,11 @@ def _lags(rows: pd.DataFrame, cutoffs: pd.Series, history: pd.DataFrame, keys: l
     code = whole.groupby(keys, sort=False).ngroup().to_numpy() if keys else np.zeros(len(whole), dtype=np.int64)
     old, new = code[: len(past)], code[len(past) :]
     order = np.argsort(old, kind="stable")  # by group, and in order of time within it
-    lift, ends = past["lift"].to_numpy(dtype=np.float64)[order], _microseconds(past["ends_at"])[order]
+    lift, ends = past["lift"].to_numpy(dtype=np.float64)[order], microseconds(past["ends_at"])[order]
     moments, when = np.unique(ends, return_inverse=True)
     place = old[order] * (len(moments) + 1) + when
     first = np.searchsorted(place, new * (len(moments) + 1), side="left")
-    until = np.searchsorted(moments, _microseconds(cutoffs), side="right")
+    until = np.searchsorted(moments, microseconds(cutoffs), side="right")
     last = np.searchsorted(place, new * (len(moments) + 1) + until, side="left")
     count, sums = last - first, np.append(0.0, np.cumsum(lift))
     seen = count > 0
@@ -123,18 +143,14 @@ def _lags(rows: pd.DataFrame, cutoffs: pd.Series, history: pd.DataFrame, keys: l
     return pd.DataFrame({"last": newest, "mean": mean}, index=rows.index)
 
 
-def _microseconds(moments: pd.Series) -> npt.NDArray[np.int64]:
-    return np.asarray(pd.to_datetime(moments, utc=True).astype("datetime64[us, UTC]").astype("int64"), dtype=np.int64)
-
-
 def design(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """All features of offers, text ones included; the caller chooses columns by `feature_names`.
 
     Args:
         rows: `feat_demand` rows with an action in each: `offer_price`, `promo_type`.
-        history: past cells with `sku_id`, `region_id`, `category`, `ends_at`, `lift` (see `log_lift`).
+        history: past cells (see `past_cells`).
     """
-    base = base_units(rows)
+    base = base_units(rows, history)
     out = pd.DataFrame(index=rows.index)
     daily = base * 24.0 / rows["duration_hours"].to_numpy(np.float64)
     out["log_base"] = np.log(daily)

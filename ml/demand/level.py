@@ -67,9 +67,9 @@ def training_set(rows: pd.DataFrame, demand: Floats) -> Training:
         rows: `feat_demand` rows of kind `campaign`.
         demand: unconstrained units, shape (rows,).
     """
-    base = ft.base_units(rows)
-    lift = ft.log_lift(demand, base)
-    frame = ft.design(rows, rows.assign(lift=lift))
+    past = ft.past_cells(rows, demand)
+    base, lift = ft.base_units(rows, past), past["lift"].to_numpy(dtype=np.float64)
+    frame = ft.design(rows, past)
     frame["base_units"], frame["log_price_ratio"] = base, ft.log_price_ratio(rows)
     starts = pd.to_datetime(rows.groupby("campaign_id")["starts_at"].min(), utc=True)
     rank = starts.sort_values(kind="stable").index

@@ -16,6 +16,7 @@ from flashsale.settings import settings
 from flashsale.soundness import refuse_all_sold_out
 from ml.demand.features import LOT
 from ml.demand.lots import with_lots
+from ml.demand.relatives import VECTOR, with_vectors
 from ml.demand.unconstrain import CELL, first_choices, unconstrain
 
 PLANS = "decisions/allocation_recommendations"
@@ -71,7 +72,7 @@ def sale_hours() -> pd.DataFrame:
 def planned_rows() -> tuple[pd.DataFrame, str]:
     """`feat_demand` rows of past offers in a fixed order, and their content hash."""
     table = warehouse.read(f"select * from marts.feat_demand where row_kind = 'campaign' order by {KEY_ORDER}")
-    return to_frame(table), content_hash(table)
+    return _titled(table)
 
 
 def asked_rows(request_id: str) -> tuple[pd.DataFrame, str]:
@@ -86,7 +87,15 @@ def asked_rows(request_id: str) -> tuple[pd.DataFrame, str]:
             "the features hold no row of it (no such request, or every SKU in it is unknown)",
             "check its SKUs and regions, store it, and run the build_features DAG",
         )
-    return to_frame(table), content_hash(table)
+    return _titled(table)
+
+
+def _titled(table: pa.Table) -> tuple[pd.DataFrame, str]:
+    """Rows with the vectors of their titles, and the content hash of both."""
+    rows, digest = with_vectors(to_frame(table), Lake(settings().lake_uri)), content_hash(table)
+    if VECTOR in rows:
+        digest = hashlib.sha256(b"".join([digest.encode(), *rows[VECTOR].dropna().unique()])).hexdigest()
+    return rows, digest
 
 
 def unconstrained_cells() -> pd.DataFrame:

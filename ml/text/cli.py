@@ -103,6 +103,10 @@ def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     stored.add_argument("--model", required=True, help="folder of the fetched model version that scored them")
     stored.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
     stored.set_defaults(func=_explain_scored)
+    titles = commands.add_parser("embed-titles", help="the catalog's titles as the model's vectors, into the lake")
+    titles.add_argument("--model", help="as for `score`")
+    titles.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
+    titles.set_defaults(func=_embed_titles)
 
 
 def _base(args: argparse.Namespace) -> dict[str, Any]:
@@ -222,3 +226,12 @@ def _explain_scored(args: argparse.Namespace) -> dict[str, Any]:
     lake = Lake(chosen.lake_uri)
     threads = args.threads or chosen.threads
     return explain_scored(lake, args.model, texts=chosen.explain_texts, days=chosen.explain_days, threads=threads)
+
+
+def _embed_titles(args: argparse.Namespace) -> dict[str, Any]:
+    from flashsale.lake import Lake
+    from flashsale.settings import settings
+    from ml.text.titles import embed_titles
+
+    chosen = settings()
+    return embed_titles(Lake(chosen.lake_uri), args.model, args.threads or chosen.threads)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flashsale.errors import InputError
+from flashsale.lake import Lake
 from flashsale.plan_limits import plan_limits
 from flashsale.plans import explain_cell, what_if
 from flashsale.replay.run import replay
@@ -103,13 +104,18 @@ def test_texts_are_scored_once_and_counted_in(small_shop: Path, tiny_base: Path,
     seed_everything(3)
     model.save(model.build(tiny_base), tiny_base, folder, max_tokens=48)
     out = tmp_path / "out"
-    replay(small_shop, small_shop / "sale_request.yaml", out, with_text=True, text_model=folder, seed=5)
+    asked, work = small_shop / "sale_request.yaml", tmp_path / "work"
+    replay(small_shop, asked, out, with_text=True, text_model=folder, seed=5, work=work)
     said = json.loads((out / FILES[2]).read_text())
     assert said["missing_streams"] == {}
     assert said["text"]["used"] is True and 0 < said["text"]["different"] <= said["text"]["texts"]
     assert said["demand_model"]["with_text"] is True
     assert said["plan"]["text_worth_low"] <= said["plan"]["text_worth"] <= said["plan"]["text_worth_high"]
     rows = pq.read_table(out / FILES[0])
+    titles = Lake(str(work / "lake")).read("text/titles")["title"].to_pylist()
+    assert len(titles) == len(set(titles)) > 0
+    kept = pq.read_table(out / "plan_inputs" / "rows.parquet")
+    assert kept["title_vector"].null_count == 0 and set(kept["title"].to_pylist()) <= set(titles)
     assert rows["text_model_version"].null_count == 0 and sum(rows["allocate_units"].to_pylist()) > 0
 
 

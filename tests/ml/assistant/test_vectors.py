@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from flashsale.errors import InputError
-from ml.assistant.vectors import CENTRE, base_folder, copy_encoder, open_encoder, pool, set_centre, vectors
+from ml.assistant.vectors import CENTRE, base_folder, copy_encoder, open_encoder, set_centre, vectors
+from ml.text.pooled import pool
 
 TEXTS = ["the battery good", "很差", "the battery good", "手机的屏幕很好, phone bad " * 6, "x"]
 
