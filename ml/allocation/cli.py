@@ -23,7 +23,7 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     plan.add_argument("--keep", type=Path, help="also keep what the plan was solved from here (must not exist)")
     plan.add_argument(
         "--time-limit", type=float, default=float("inf"), metavar="SECONDS",
-        help="for each solving: answer with the best plan so far and its gap (may differ from run to run)",
+        help="for each plan (with text, without): answer with the best so far and its gap (may differ from run to run)",
     )  # fmt: skip
     plan.set_defaults(func=_plan)
     folder = commands.add_parser("plan-folder", help="plan from folders of decision tables, without lake or registry")

@@ -25,7 +25,7 @@ class Facts:
     by_mean: bool = False
 
 
-_BY_MEAN = "Mean demand is what was planned for, since past intervals of the forecast did not hold what they promise."
+_BY_MEAN = "Planned for mean demand and the errors of past forecasts, whose intervals did not hold what they promise."
 
 
 def explain(facts: Facts) -> str:
@@ -43,10 +43,10 @@ def explain(facts: Facts) -> str:
         words.append(
             f"Held back by {_names(facts.bound_by)}: one more unit would add {facts.next_unit:.2f} {facts.currency}."
         )
-    elif facts.by_mean:
-        words.append(_BY_MEAN)
     else:
         words.append(f"More would not pay: the chance of selling one more falls below {facts.fractile:.0%}.")
+    if facts.by_mean:
+        words.append(_BY_MEAN)
     if facts.text_share is not None and abs(facts.text_share) >= 0.05:
         change = "raises" if facts.text_share > 0 else "lowers"
         words.append(f"What people write {change} the forecast by {abs(facts.text_share):.0%}.")

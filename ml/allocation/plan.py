@@ -7,6 +7,7 @@ would have with the rivals at the actions that were chosen.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,7 @@ import pandas as pd
 from flashsale.request import SaleRequest
 from ml.allocation.experiment import NO_EXPERIMENT, PROPENSITY, Experiment, by_lot
 from ml.allocation.explain import Facts, explain
-from ml.allocation.forecast import ActionDemand, action_demand, mean_demand, moved, reference_action, scenarios, shocks
+from ml.allocation.forecast import ActionDemand, action_demand, around_mean, moved, reference_action, scenarios, shocks
 from ml.allocation.joint import JointSale, profile_of, solve_jointly
 from ml.allocation.ladder import Ladder
 from ml.allocation.problem import Choice, Problem, Region, Sku, realised_profit
@@ -33,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 
 SOLVED_ON, VALUED_ON = 300, 600  # scenarios; the second set is drawn anew
 SCENARIOS, MEAN = "scenarios", "mean"  # what a plan is solved on
-Draw = Callable[[list[ActionDemand], Floats], list[Ints]]
+Draw = Callable[[list[ActionDemand]], list[Ints]]
 NEARLY = 1e-6  # a multiplier above this share of money counts as binding
 
 
@@ -60,7 +61,8 @@ class Planned:
     `demand` has rivals at the plan's actions, `reference` at the middle of their ladders. `whole` is the sale whose
     offers compete, None where the model knows nothing of it: then nothing but the reference counts, and the plan's
     bound is one on all plans. With it, the bound is on plans at the same actions: it certifies the units. `rule` says
-    whether it was solved on scenarios or, because the model's intervals do not hold, on mean demand.
+    whether it was solved on scenarios or, because the model's intervals do not hold, on its mean with the errors
+    of the backtest.
     """
 
     problem: Problem
@@ -75,41 +77,55 @@ class Planned:
 def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float = np.inf) -> Planned:
     """Solve a request under one demand model; without a time limit the same inputs and seed give the same plan.
 
+    The limit is of both solves: what units at the reference leave of it is left to prices, promotions and hours.
     Where minimum service fits only as long as rivals' prices are left out of account, the SKU-by-SKU plan stands.
     """
     foreseen = foresee(inputs, heads, seed)
     problem, demand, whole = foreseen.problem, foreseen.demand, foreseen.whole
-    alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand, rule=demand_rule(heads))
+    until = time.monotonic() + time_limit_s
+    alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand, rule=foreseen.rule)
     if whole is None or all(len(sku.actions) == 1 for sku in problem.skus):
         return alone
-    solution = solve_jointly(whole, alone.solution, time_limit_s)
+    solution = solve_jointly(whole, alone.solution, max(until - time.monotonic(), 0.0))
     return alone if solution is None else _given_rivals(replace(alone, whole=whole), solution)
 
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What a model expects of a request: demand with rivals at the reference, the problem, the sale as a contest."""
+    """What a model expects of a request: demand with rivals at the reference, the problem, the sale as a contest.
+
+    `rule` is the one the problem was drawn by (`demand_rule`).
+    """
 
     problem: Problem
     demand: list[ActionDemand]
     whole: JointSale | None
+    rule: str
 
 
 def foresee(inputs: Inputs, heads: LevelHeads, seed: int) -> Foreseen:
     """Demand of every action of a request, before anything is chosen."""
     demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
-    z = _shocks(inputs, heads, SOLVED_ON, seed)
-    draw = mean_demand if demand_rule(heads) == MEAN else scenarios
-    problem = _problem(inputs, draw(demand, z))
-    return Foreseen(problem, demand, _whole_sale(inputs, heads, problem, demand, z, draw))
+    rule, draw = demand_rule(heads), _drawing(heads, _shocks(inputs, heads, SOLVED_ON, seed))
+    problem = _problem(inputs, draw(demand))
+    return Foreseen(problem, demand, _whole_sale(inputs, heads, problem, demand, draw), rule)
 
 
 def demand_rule(heads: LevelHeads) -> str:
     """`mean` where the model's backtest says that its intervals do not hold, else `scenarios`.
 
-    A quantile of a distribution that is wrong is a worse guide than its mean. A model without a backtest is believed.
+    A quantile of a distribution that is wrong is a worse guide than its mean and the errors it had. A model without a
+    backtest is believed.
     """
     return MEAN if calibrated(heads.notes.get("metrics", {})) is False else SCENARIOS
+
+
+def _drawing(heads: LevelHeads, z: Floats) -> Draw:
+    """Whole units by the model's rule: scenarios of its quantiles, or its mean with the backtest's errors."""
+    if demand_rule(heads) == SCENARIOS:
+        return lambda demand: scenarios(demand, z)
+    bias, wape = (float(heads.notes["metrics"][f"{name}_model"]) for name in ("bias", "wape"))
+    return lambda demand: around_mean(demand, z, bias, wape)
 
 
 def demand_given(whole: JointSale, reference: list[ActionDemand], profile: Ints) -> list[ActionDemand]:
@@ -142,7 +158,7 @@ def _problem(inputs: Inputs, drawn: list[Ints]) -> Problem:
 
 
 def _whole_sale(
-    inputs: Inputs, heads: LevelHeads, problem: Problem, demand: list[ActionDemand], z: Floats, draw: Draw = scenarios
+    inputs: Inputs, heads: LevelHeads, problem: Problem, demand: list[ActionDemand], draw: Draw
 ) -> JointSale | None:
     """The sale as a contest of its offers, as this model sees it; None where the model knows nothing of it."""
     substitution = from_notes(heads.notes)
@@ -150,7 +166,7 @@ def _whole_sale(
         return None
     reference = np.array([reference_action(sku.actions) for sku in problem.skus])
     middle = [ActionDemand(d.sku_id, d.log_quantiles[[a]]) for d, a in zip(demand, reference, strict=True)]
-    units = np.stack([wanted[0].mean(axis=1) for wanted in scenarios(middle, z)])
+    units = np.stack([wanted[0].mean(axis=1) for wanted in draw(middle)])
     names = [sku.sku_id for sku in problem.skus]
     cells = inputs.rows.assign(looks=ft.usual_looks(inputs.rows)).set_index(["sku_id", "region_id"])
     looks = cells["looks"].unstack().loc[names, inputs.regions].to_numpy(dtype=np.float64)
@@ -159,7 +175,7 @@ def _whole_sale(
     effect = [own - own[a] for own, a in zip(medians, reference, strict=True)]
 
     def given(multipliers: list[Floats]) -> list[Ints]:
-        return draw(moved(demand, _shifts(multipliers, effect)), z)
+        return draw(moved(demand, _shifts(multipliers, effect)))
 
     return JointSale(problem, substitution.market(category, units, looks), effect, reference, given)
 
@@ -196,7 +212,8 @@ def held_out_profit(inputs: Inputs, judge: LevelHeads, plans: list[Planned], see
     """Profit of several plans in the same new scenarios of one judging model, each of shape (scenarios,)."""
     demand = action_demand(judge, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
     z = _shocks(inputs, judge, VALUED_ON, seed + 1)
-    whole = _whole_sale(inputs, judge, plans[0].problem, demand, z)  # the plans' offers and their actions are the same
+    # the plans' offers and their actions are the same
+    whole = _whole_sale(inputs, judge, plans[0].problem, demand, lambda own: scenarios(own, z))
     found = []
     for plan in plans:
         drawn = scenarios(demand, z) if whole is None else whole.given(whole.multipliers(profile_of(plan.solution)))

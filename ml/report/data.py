@@ -59,7 +59,7 @@ def gather(plan_id: str) -> ReportData:
     notes = [f"No champion of {name}: its quality is not shown." for name, label in
              (("flashsale-text", text_label), ("flashsale-demand", demand_label)) if label is None]  # fmt: skip
     if summary.get("demand_rule") == "mean":  # plans made before it was kept do not say
-        notes.append("Past intervals of the demand model did not hold: the plan was made for mean demand.")
+        notes.append("Past intervals of the demand model did not hold: the plan is for mean demand and past errors.")
     return ReportData(
         sales=_sales(lake, dates), scores=scores, plan=plan, summary=summary, regions=regions, text_metrics=text,
         demand_metrics=demand, labels={"text": text_label or "none", "demand": demand_label or "none"}, notes=notes,
