@@ -35,7 +35,7 @@ GONE = ("last_sale_units", "mean_sale_units", "last_sale_price", "last_sale_sold
 YOUNG_DAYS = 3.0
 
 
-def simulated_rows(quick: bool) -> pd.DataFrame:
+def simulated_rows(quick: bool, seed: int, skus: int = 20) -> pd.DataFrame:
     """Past offers of a simulated shop with their demand."""
     from marketplace.marts import build_marts
     from marketplace.shop import make_shop, play
@@ -43,7 +43,8 @@ def simulated_rows(quick: bool) -> pd.DataFrame:
     from ml.allocation.folder import past_demand
     from ml.demand.unconstrain import CELL, first_choices
 
-    frames = build_marts(make_shop(play(Size(seed=7, sales=16, days=160) if quick else Size(seed=7, skus=60))))
+    size = Size(seed=seed, sales=16, days=160) if quick else Size(seed=seed, skus=skus)
+    frames = build_marts(make_shop(play(size)))
     demand = past_demand(frames)
     rows = frames["features"][frames["features"]["row_kind"] == "campaign"]
     return rows.merge(demand[CELL].assign(demand=first_choices(demand)), on=CELL)
@@ -84,8 +85,9 @@ def misses(rows: pd.DataFrame, split: int) -> Floats:
         demand = known["demand"].to_numpy(dtype=np.float64)
         heads = level.fit(level.training_set(known, demand), with_text=False, seed=split)
         past = ft.past_cells(known, demand)
-        frame = ft.design(asked, past)
-        frame["base_units"], frame["log_price_ratio"] = ft.base_units(asked, past), ft.log_price_ratio(asked)
+        base = ft.base_units(asked, past)
+        frame = ft.design(asked, past, base)
+        frame["base_units"], frame["log_price_ratio"] = base, ft.log_price_ratio(asked)
         judged = asked["sku_id"].isin(cold).to_numpy()
         error = heads.forecast(frame)["p50"] - asked["demand"]
         found += [float(error[judged].abs().sum()), float(asked["demand"][judged].sum())]
@@ -125,7 +127,7 @@ def main() -> None:
 
         rows = learning_rows()[0].drop(columns=relatives.VECTOR, errors="ignore")
     else:
-        rows = simulated_rows(args.quick)
+        rows = simulated_rows(args.quick, seed=7, skus=60)
     splits = range(1 if args.quick else args.splits)
     peer = [without_relatives(rows, split) for split in splits]
     results = [compared(f"cold_start_{source}_vs_category", peer, [misses(rows, split) for split in splits])]

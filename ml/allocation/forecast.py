@@ -77,7 +77,7 @@ def _levels(
     for promo, slot in sorted({(a.promo_type, a.starts_at) for own in actions.values() for a in own}):
         start = pd.Timestamp(slot)
         rows = asked.assign(promo_type=promo, start_hour=start.hour, start_weekday=start.isoweekday())
-        level = heads.level(ft.design(rows, history)) + np.log(base)[:, None]
+        level = heads.level(ft.design(rows, history, base)) + np.log(base)[:, None]
         out[promo, slot] = pd.DataFrame(level, index=index)
     return out
 

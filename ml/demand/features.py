@@ -94,12 +94,13 @@ def past_cells(rows: pd.DataFrame, demand: Floats) -> pd.DataFrame:
     """Rows of past offers with what later ones learn from them.
 
     Returns:
-        The rows with `log_daily_units`, what a cell sold a day outside of sales (NaN where nothing), and `lift`, the
-        log of unconstrained demand over baseline.
+        The rows with `log_daily_units`, what a cell sold a day outside of sales (NaN where nothing), `base_units`, and
+        `lift`, the log of unconstrained demand over them.
     """
     own = regional_units(rows)
     past = rows.assign(log_daily_units=np.log(np.where(own > 0, own, np.nan)))
-    return past.assign(lift=log_lift(demand, base_units(rows, past)))
+    base = base_units(rows, past)
+    return past.assign(base_units=base, lift=log_lift(demand, base))
 
 
 def past_lifts(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -143,14 +144,14 @@ def _lags(rows: pd.DataFrame, cutoffs: pd.Series, history: pd.DataFrame, keys: l
     return pd.DataFrame({"last": newest, "mean": mean}, index=rows.index)
 
 
-def design(rows: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+def design(rows: pd.DataFrame, history: pd.DataFrame, base: Floats) -> pd.DataFrame:
     """All features of offers, text ones included; the caller chooses columns by `feature_names`.
 
     Args:
         rows: `feat_demand` rows with an action in each: `offer_price`, `promo_type`.
         history: past cells (see `past_cells`).
+        base: `base_units` of the rows.
     """
-    base = base_units(rows, history)
     out = pd.DataFrame(index=rows.index)
     daily = base * 24.0 / rows["duration_hours"].to_numpy(np.float64)
     out["log_base"] = np.log(daily)

@@ -68,8 +68,8 @@ def training_set(rows: pd.DataFrame, demand: Floats) -> Training:
         demand: unconstrained units, shape (rows,).
     """
     past = ft.past_cells(rows, demand)
-    base, lift = ft.base_units(rows, past), past["lift"].to_numpy(dtype=np.float64)
-    frame = ft.design(rows, past)
+    base, lift = (past[name].to_numpy(dtype=np.float64) for name in ("base_units", "lift"))
+    frame = ft.design(rows, past, base)
     frame["base_units"], frame["log_price_ratio"] = base, ft.log_price_ratio(rows)
     starts = pd.to_datetime(rows.groupby("campaign_id")["starts_at"].min(), utc=True)
     rank = starts.sort_values(kind="stable").index

@@ -1,6 +1,6 @@
 """What is known of a SKU that was never sold: what others with attributes and titles like its own did before.
 
-A value of the past (log units a day, log lift) is taken as a Gaussian process over SKUs (Rasmussen and Williams 2006,
+A value of the past (log units a day) is taken as a Gaussian process over SKUs (Rasmussen and Williams 2006,
 chapter 2; Krige's method over places): SKUs of one category, of prices near one another, with titles alike vary
 together. How much titles say beside the attributes, and how much is noise, is what makes the past likeliest (their
 section 5.4.1), at each moment from what had ended by then. Where nothing tells SKUs apart all get the mean.

@@ -165,6 +165,15 @@ def test_a_model_whose_intervals_do_not_hold_is_planned_for_its_mean(
     assert 0.9 * mean[1] < mean[0] <= mean[1] * 1.001, "in scenarios of a model that is right, its quantiles are better"
 
 
+def test_a_plan_without_any_time_is_lawful_and_states_its_gap(
+    inputs: Inputs, heads: dict[bool, LevelHeads], plans: Any
+) -> None:
+    hurried = make_plan(inputs, heads[True], SEED, time_limit_s=0.0)
+    assert audit_plan(plan_rows(inputs, hurried, None), inputs.request, _prices(inputs)) == []
+    assert 0.0 < hurried.solution.value <= hurried.solution.bound
+    assert hurried.solution.gap >= plans[0][True].solution.gap
+
+
 def test_scatter_around_the_mean_is_the_backtests_and_not_the_intervals() -> None:
     """Means are medians less the bias, absolute errors those measured; intervals of any width change nothing."""
     median = np.log(np.array([[[400.5], [2000.5]]]))

@@ -111,7 +111,7 @@ def test_posts_are_counted_from_the_first_day_after_the_last_sale_began(shop) ->
 def test_posts_since_the_last_sale_tell_more_than_a_week_of_all_texts(shop, rows: pd.DataFrame) -> None:  # type: ignore[no-untyped-def]
     """Reviews and the last sale's posts blur a week's texts: of the planted shocks they explain a good deal less."""
     offers = rows.merge(shop.truth[[*CELL, "shock"]], on=CELL).drop_duplicates(["campaign_id", "sku_id"])
-    frame = features.design(offers, offers.assign(lift=0.0))
+    frame = features.design(offers, offers.assign(lift=0.0), features.base_units(offers))
     shock, sales = offers.shock.to_numpy(dtype=float), offers.campaign_id.to_numpy()
 
     def explained(columns: list[str]) -> float:
@@ -125,7 +125,7 @@ def test_posts_since_the_last_sale_tell_more_than_a_week_of_all_texts(shop, rows
 def test_a_single_post_says_little(rows: pd.DataFrame) -> None:
     def signals(posts: float) -> pd.Series:
         row = rows.head(1).assign(post_count=posts, post_sentiment_sum=posts, post_intent_sum=posts)
-        return features.design(row, row.assign(lift=0.0)).iloc[0]
+        return features.design(row, row.assign(lift=0.0), features.base_units(row)).iloc[0]
 
     for name in ("post_sentiment", "post_intent_share"):
         assert 0.0 < signals(1.0)[name] < 0.3 * signals(30.0)[name]
