@@ -281,6 +281,7 @@ def within(run: Callable[[], tuple[float, float]], limit_s: float) -> tuple[floa
     receiver, sender = fork.Pipe(duplex=False)
     child = fork.Process(target=lambda: sender.send(run()), daemon=True)
     child.start()
+    sender.close()  # a peer that dies is an error, not one that was stopped
     answer: tuple[float, float] = receiver.recv() if receiver.poll(limit_s) else (float("nan"), float("nan"))
     child.kill()
     child.join()
@@ -308,8 +309,9 @@ def _memory(side: str, cells: int, coupled: bool, limit_s: float) -> None:
         solve_cells(problem, target=CELL_GAP)
     else:
         within(PEERS[side](linear_programme(problem), limit_s), limit_s)
-    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(most / 1024)
+    # not `ru_maxrss` of this process itself: it remembers the peak of the one that started it
+    own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    print(max(int(own.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024)
 
 
 def _sized(cells: int, coupled: bool) -> Cells:

@@ -40,14 +40,11 @@ def simulated_rows(quick: bool, seed: int, skus: int = 20) -> pd.DataFrame:
     from marketplace.marts import build_marts
     from marketplace.shop import make_shop, play
     from marketplace.world import Size
-    from ml.allocation.folder import past_demand
-    from ml.demand.unconstrain import CELL, first_choices
+    from ml.allocation.folder import past_demand, past_offers
 
     size = Size(seed=seed, sales=16, days=160) if quick else Size(seed=seed, skus=skus)
     frames = build_marts(make_shop(play(size)))
-    demand = past_demand(frames)
-    rows = frames["features"][frames["features"]["row_kind"] == "campaign"]
-    return rows.merge(demand[CELL].assign(demand=first_choices(demand)), on=CELL)
+    return past_offers(frames, past_demand(frames))
 
 
 def title_vectors(rows: pd.DataFrame, model: Path) -> dict[str, bytes]:

@@ -12,7 +12,6 @@ the sales forecast.
 from __future__ import annotations
 
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,15 @@ from benchmarks.harness import Result, machine, parser, write
 from ml.demand import features as ft
 from ml.demand import level
 from ml.demand.backbone import FOLDS, fit_encoder, fold_of
+from ml.demand.backtest import origins
 
 Floats = npt.NDArray[np.float64]
-TREES: dict[str, Any] = {
-    "learning_rate": 0.05, "num_leaves": 7, "min_data_in_leaf": 20, "feature_fraction": 0.5, "bagging_fraction": 0.8,
-    "bagging_freq": 1, "lambda_l2": 5.0, "verbose": -1, "num_threads": 1, "deterministic": True,
-    "force_row_wise": True, "seed": 1,
-}  # fmt: skip
+TREES: dict[str, Any] = {**level.PARAMETERS, "min_data_in_leaf": 20, "seed": 1}
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "l1": {"objective": "regression_l1"},
     "tweedie": {"objective": "tweedie", "tweedie_variance_power": 1.3},
 }
 ROUNDS = (50, 100, 200, 400)
-FIRST, ORIGINS = 0.5, 4  # as the backtest's: origins from half of the sales on
 
 
 def boosted(kind: str, data: level.Training, demand: Floats, train: npt.NDArray[np.bool_]) -> Floats:
@@ -75,9 +70,8 @@ def forecasts(rows: pd.DataFrame) -> pd.DataFrame:
     """Held-out demand and its forecasts, one row an offer: `sale`, `demand`, `ours`, `l1`, `tweedie`."""
     demand = rows["demand"].to_numpy(dtype=np.float64)
     data = level.training_set(rows, demand)
-    sales, parts = int(data.order.max()) + 1, []
-    cuts = np.unique(np.linspace(max(3, round(sales * FIRST)), sales, ORIGINS + 1).astype(int))
-    for first, end in pairwise(cuts):
+    parts = []
+    for first, end in origins(int(data.order.max()) + 1):
         train, test = data.order < first, (data.order >= first) & (data.order < end)
         heads = level.fit(level.training_set(rows[train], demand[train]), with_text=True, seed=1)
         found = {"sale": data.sales[test], "demand": demand[test], "ours": heads.forecast(data.frame[test])["p50"]}

@@ -149,10 +149,9 @@ def _decide(commands: Commands, asked: SaleRequest, model_of_texts: Path | None)
             commands.run(f"{step} warehouse", "-m", "flashsale", "warehouse", step)
 
     def embed() -> None:
-        if with_text:
-            commands.run("embed titles", "-m", "ml", "text", "embed-titles", "--model", str(model_of_texts))
+        commands.run("embed titles", "-m", "ml", "text", "embed-titles", "--model", str(model_of_texts))
 
-    side_by_side(build, embed)
+    side_by_side(build, *([embed] if with_text else []))
     unconstrained = commands.run("unconstrain", "-m", "ml", "demand", "unconstrain")
     plain = [] if with_text else ["--without-text"]
     model, kept = str(commands.home / "demand_model"), str(commands.home / results.INPUTS)

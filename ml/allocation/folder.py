@@ -70,15 +70,20 @@ def past_demand(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return unconstrain(cells, frames["hours"])
 
 
+def past_offers(frames: dict[str, pd.DataFrame], demand: pd.DataFrame) -> pd.DataFrame:
+    """Feature rows of past offers with first choices as `demand`, from `features` and `past_demand`."""
+    features = frames["features"]
+    wanted = demand[CELL].assign(demand=first_choices(demand))
+    return features[features["row_kind"] == "campaign"].merge(wanted, on=CELL)
+
+
 def inputs_from(request: SaleRequest, frames: dict[str, pd.DataFrame], demand: pd.DataFrame) -> Inputs:
     """What a plan is made from; its `history` holds first choices as `demand`.
 
     Raises InputError where the request looks back on other days than the rows do.
     """
     _check_days(request)
-    features = frames["features"]
-    wanted = demand[CELL].assign(demand=first_choices(demand))
-    past = features[features["row_kind"] == "campaign"].merge(wanted, on=CELL)
+    features, past = frames["features"], past_offers(frames, demand)
     asked = features[features["row_kind"] == "request"]
     lowest = {sku: pair[1] for sku, pair in reference_prices(asked).items()}
     shipping = {str(r): float(c) for r, c in frames["regions"].set_index("region_id")["shipping_cost"].items()}

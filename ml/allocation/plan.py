@@ -83,7 +83,7 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float 
     foreseen = foresee(inputs, heads, seed)
     problem, demand, whole = foreseen.problem, foreseen.demand, foreseen.whole
     until = time.monotonic() + time_limit_s
-    alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand, rule=foreseen.rule)
+    alone = Planned(problem, solve(problem, time_limit_s=time_limit_s), demand, demand, rule=demand_rule(heads))
     if whole is None or all(len(sku.actions) == 1 for sku in problem.skus):
         return alone
     solution = solve_jointly(whole, alone.solution, max(until - time.monotonic(), 0.0))
@@ -92,23 +92,19 @@ def make_plan(inputs: Inputs, heads: LevelHeads, seed: int, time_limit_s: float 
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What a model expects of a request: demand with rivals at the reference, the problem, the sale as a contest.
-
-    `rule` is the one the problem was drawn by (`demand_rule`).
-    """
+    """What a model expects of a request: demand with rivals at the reference, the problem, the sale as a contest."""
 
     problem: Problem
     demand: list[ActionDemand]
     whole: JointSale | None
-    rule: str
 
 
 def foresee(inputs: Inputs, heads: LevelHeads, seed: int) -> Foreseen:
     """Demand of every action of a request, before anything is chosen."""
     demand = action_demand(heads, inputs.rows, inputs.history, inputs.ladder.actions, inputs.regions)
-    rule, draw = demand_rule(heads), _drawing(heads, _shocks(inputs, heads, SOLVED_ON, seed))
+    draw = _drawing(heads, _shocks(inputs, heads, SOLVED_ON, seed))
     problem = _problem(inputs, draw(demand))
-    return Foreseen(problem, demand, _whole_sale(inputs, heads, problem, demand, draw), rule)
+    return Foreseen(problem, demand, _whole_sale(inputs, heads, problem, demand, draw))
 
 
 def demand_rule(heads: LevelHeads) -> str:

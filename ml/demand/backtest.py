@@ -59,10 +59,15 @@ def backtest(rows: pd.DataFrame, demand: Floats, *, with_text: bool, seed: int) 
     sales = int(data.order.max()) + 1
     if sales < LEAST_SALES:
         return Backtest(pd.DataFrame(), pd.DataFrame({"model": [], "metric": [], "value": []}))
-    cuts = np.unique(np.linspace(max(3, round(sales * FIRST_ORIGIN)), sales, ORIGINS + 1).astype(int))
-    parts = [_one_origin(rows, demand, data, int(a), int(b), with_text, seed) for a, b in pairwise(cuts)]
+    parts = [_one_origin(rows, demand, data, a, b, with_text, seed) for a, b in origins(sales)]
     forecasts = pd.concat(parts, ignore_index=True)
     return Backtest(forecasts, summarise(forecasts))
+
+
+def origins(sales: int) -> list[tuple[int, int]]:
+    """For each origin the number of sales known there, and the position after the last sale forecast from it."""
+    cuts = np.unique(np.linspace(max(3, round(sales * FIRST_ORIGIN)), sales, ORIGINS + 1).astype(int))
+    return list(pairwise(cuts.tolist()))
 
 
 def _one_origin(

@@ -83,7 +83,7 @@ def _likeliest(goods: pd.DataFrame, asked: pd.DataFrame, level: Floats) -> Float
     mean, best, answer = float(level.mean()), -np.inf, np.zeros(len(asked))
     left = level - mean
     both = pd.concat([goods, asked], ignore_index=True)
-    attributes, titles = _by_attributes(both, goods), _by_title(both, goods)
+    attributes, titles = _by_attributes(both, len(goods)), _by_title(both, len(goods))
     for share in TITLE_SHARES if titles is not None else TITLE_SHARES[:1]:
         kernel = attributes if titles is None else share * titles + (1.0 - share) * attributes
         values, axes = np.linalg.eigh(kernel[: len(goods)])
@@ -97,28 +97,24 @@ def _likeliest(goods: pd.DataFrame, asked: pd.DataFrame, level: Floats) -> Float
     return np.asarray(mean + answer, dtype=np.float64)
 
 
-def _by_attributes(rows: pd.DataFrame, goods: pd.DataFrame) -> Floats:
-    """Correlation by category and list price, half each, shape (rows, goods)."""
-    same = rows["category"].to_numpy()[:, None] == goods["category"].to_numpy()[None, :]
-    price, other = (np.log(frame["list_price"].to_numpy(dtype=np.float64)) for frame in (rows, goods))
-    apart = (price[:, None] - other[None, :]) / NEAR_PRICE
+def _by_attributes(rows: pd.DataFrame, goods: int) -> Floats:
+    """Correlation by category and list price, half each, of all rows with the first `goods`, shape (rows, goods)."""
+    category, price = rows["category"].to_numpy(), np.log(rows["list_price"].to_numpy(dtype=np.float64))
+    same = category[:, None] == category[None, :goods]
+    apart = (price[:, None] - price[None, :goods]) / NEAR_PRICE
     return np.asarray(0.5 * same + 0.5 * np.exp(-(apart**2)), dtype=np.float64)
 
 
-def _by_title(rows: pd.DataFrame, goods: pd.DataFrame) -> Floats | None:
-    """Correlation by title, shape (rows, goods); a row without a vector has none with others. None where no row has."""
+def _by_title(rows: pd.DataFrame, goods: int) -> Floats | None:
+    """Correlation by title, as `_by_attributes`; a row without a vector has none. None where no row has a vector."""
     if VECTOR not in rows or not rows[VECTOR].notna().any():
         return None
-    size = len(rows[VECTOR].dropna().iloc[0])
-    left, right = (_unit(frame[VECTOR], size) for frame in (rows, goods))
-    told = np.outer(np.abs(left).max(axis=1) > 0, np.abs(right).max(axis=1) > 0)
-    return np.asarray(np.exp((left @ right.T - 1.0) / NEAR_TITLE) * told, dtype=np.float64)
-
-
-def _unit(vectors: pd.Series, size: int) -> Floats:
-    blank = bytes(size)
-    found = [np.frombuffer(v if isinstance(v, bytes) else blank, dtype="<f2") for v in vectors]
-    return np.stack(found).astype(np.float64)
+    known = rows[VECTOR].notna().to_numpy()
+    blank = bytes(len(rows[VECTOR].dropna().iloc[0]))
+    given = [vector if told else blank for vector, told in zip(rows[VECTOR], known, strict=True)]
+    unit = np.stack([np.frombuffer(vector, dtype="<f2") for vector in given]).astype(np.float64)
+    near = np.exp((unit @ unit[:goods].T - 1.0) / NEAR_TITLE)
+    return np.asarray(near * np.outer(known, known[:goods]), dtype=np.float64)
 
 
 def microseconds(values: pd.Series) -> npt.NDArray[np.int64]:
