@@ -192,10 +192,10 @@ def plain(network: Any, task: Task) -> Any:
             inner = self.inner
             states = inner.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
             shares = mask.unsqueeze(-1).to(states.dtype)
-            outputs = inner.answer(states, (states * shares).sum(1) / shares.sum(1), mask)
+            (found,), *rest = inner.answer(states, [(states * shares).sum(1) / shares.sum(1)], mask)
             given = {"tags": tags, "sentiment": sentiment, "intent": intent}
             parts = model.losses(
-                outputs, given, model.totals([given], classes), class_weights=classes, intent_weight=wanted
+                (found, *rest), given, model.totals([given], classes), class_weights=classes, intent_weight=wanted
             )
             shares = (weights.sentiment, weights.intent, weights.tags)
             return {"loss": sum(share * part for share, part in zip(shares, parts, strict=True))}

@@ -2,12 +2,12 @@
 
     python benchmarks/options.py [--quick] [--arms NAME …] [--runs DIR]
 
-Every arm is the configuration `full` without its adversarial steps and with one thing changed; those named `few-…` have
-400 labelled sentences a language and are held against `few`. `pretrained` reads the training sentences without their
-labels first. An arm's figure is sentiment macro-F1 on the frozen test sentences, the mean of the languages and of the
-seeds; `ratio` is over its plain arm, the interval a bootstrap over sentences in which both arms and all seeds see the
-same draw. With `--runs` each run's answers are kept in a folder, so that several processes can share the work and the
-last one adds it up.
+Every arm is the configuration `full` without its adversarial steps and exits and with one thing changed; those named
+`few-…` have 400 labelled sentences a language and are held against `few`. `pretrained` reads the training sentences
+without their labels first. An arm's figure is sentiment macro-F1 on the frozen test sentences, the mean of the
+languages and of the seeds; `ratio` is over its plain arm, the interval a bootstrap over sentences in which both arms
+and all seeds see the same draw. With `--runs` each run's answers are kept in a folder, so that several processes can
+share the work and the last one adds it up.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.harness import Result, machine, parser, write
 
+PLAIN: dict[str, Any] = {"adversarial": 0.0, "exits": {}}
 FEW = {"rows": {"zh": 400, "en": 400}, "epochs": 12, "evaluate_every": 20, "patience": 12}
 NARROW = {"encoder_rate": 1e-3, "head_rate": 1e-3, "layer_decay": 1.0}  # methods that train few weights want more rate
 DRAWS = 1000
@@ -48,7 +49,12 @@ ARMS = {
     "lora": Arm("plain", {"adapt": {"method": "lora"}, **NARROW}),
     "adapters": Arm("plain", {"adapt": {"method": "adapters", "rank": 32}, **NARROW}),
     "prefix": Arm("plain", {"adapt": {"method": "prefix"}, **NARROW}),
+    "exits": Arm("plain", {"exits": {"after": [4, 6, 9]}}),
     "few": Arm("few", FEW),
+    "few-lora": Arm("few", {**FEW, **NARROW, "adapt": {"method": "lora"}}),
+    "few-adapters": Arm("few", {**FEW, **NARROW, "adapt": {"method": "adapters", "rank": 32}}),
+    "few-prefix": Arm("few", {**FEW, **NARROW, "adapt": {"method": "prefix"}}),
+    "few-exits": Arm("few", {**FEW, "exits": {"after": [4, 6, 9]}}),
     "few-pretrained": Arm("few", FEW, pretrained=True),
     "few-adversarial": Arm("few", {**FEW, "adversarial": 0.5}),
     "few-synonyms-deletion-swap": Arm(
@@ -87,7 +93,7 @@ class Bench:
         from ml.text.scorer import Scorer
         from ml.text.train import Trainer, seed_everything
 
-        config = TrainConfig.model_validate({**load_config("full").model_dump(), "adversarial": 0.0, **arm.changes})
+        config = TrainConfig.model_validate({**load_config("full").model_dump(), **PLAIN, **arm.changes})
         if self.quick:
             config = config.model_copy(update={"epochs": 1, "max_tokens": 32})
         base = self.read_first() if arm.pretrained else self.base
@@ -97,13 +103,14 @@ class Bench:
             sets = {**sets, "train": [example for rows in kept for example in rows]}
         rows, held = pipeline.encoded(config, base, sets, [])
         seed_everything(seed)
-        network = model.build(base)
+        network = model.build(base, exits=config.exits.after)
         history = Trainer(network, config, pad=model.pad_of(base), seed=seed).fit(rows, held)
-        _, threshold = temper(network, held, pad=model.pad_of(base), batch_tokens=4 * config.batch_tokens)
+        sizes = {"pad": model.pad_of(base), "batch_tokens": 4 * config.batch_tokens}
+        fitted = temper(network, held, apart=config.exits.apart, **sizes)
         with tempfile.TemporaryDirectory() as scratch:
             model.save(
                 network, base, Path(scratch), max_tokens=config.serve_max_tokens, reading=config.reading,
-                intent_threshold=threshold,
+                intent_threshold=fitted.threshold, sure=fitted.sure,
             )  # fmt: skip
             found = evaluate.predict(Scorer(Path(scratch)), sets["test"])
         figures = evaluate.metrics(sets["test"], found)

@@ -49,11 +49,13 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def parse_yaml(text: str, subject: str, remedy: str = "see the example in the README") -> Any:
-    """The value that YAML text holds. Raises InputError about `subject` where it cannot be read."""
+    """The value that YAML text holds. Raises InputError about `subject` and the line where it cannot be read."""
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:  # ValueError: 31 November
-        raise InputError(subject, f"cannot be read ({' '.join(str(error).split())})", remedy) from error
+        mark = getattr(error, "problem_mark", None)
+        row = None if mark is None else mark.line + 1
+        raise InputError(subject, f"cannot be read ({' '.join(str(error).split())})", remedy, row=row) from error
 
 
 def read_yaml(path: Path, subject: str, remedy: str = "give a YAML file as in the README") -> Any:

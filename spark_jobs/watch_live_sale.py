@@ -21,7 +21,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pyspark.sql import DataFrame, SparkSession
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `spark-submit` starts the file outside its package
@@ -29,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `spark-submit` starts the 
 from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.times import parse_utc
+from flashsale.yaml_text import read_yaml
 from spark_jobs.live import sources
 from spark_jobs.live.alerts import Band, Sale
 from spark_jobs.live.events import minutes, unified
@@ -45,10 +45,7 @@ def read_topics(path: Path | None) -> dict[str, list[str]]:
     if path is None:
         return {}
     subject = f"watched topics {path.name}"
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(subject, f"it cannot be read: {error}", "give a YAML file {topic: [word, …]}") from error
+    given = read_yaml(path, subject, "give a YAML file {topic: [word, …]}")
     if not isinstance(given, dict):
         raise InputError(subject, "it is no mapping", "write a line `topic: [word, …]` a topic")
     for topic, words in given.items():

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flashsale.errors import InputError
+from flashsale.yaml_text import parse_yaml
 
 SHOP = Path(__file__).parent / "knowledge" / "shop.yaml"
 LANGUAGES = ("zh", "en")
@@ -129,13 +129,7 @@ def load_knowledge(path: Path) -> Knowledge:
 
 def parse_knowledge(text: str, *, subject: str) -> Knowledge:
     """The knowledge written in `text`; `subject` names it in errors. Raises InputError, see `load_knowledge`."""
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        row = None if mark is None else mark.line + 1
-        remedy = "mend it; put words with a colon, comma or brace in quotes"
-        raise InputError(subject, "this line is no YAML", remedy, row=row) from error
+    raw = parse_yaml(text, subject, "mend it; put words with a colon, comma or brace in quotes")
     if not isinstance(raw, dict):
         raise InputError(subject, "it is no mapping", "begin with version, slots and intents; see shop.yaml")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ml.text.data import Encoded
+from ml.text.scorer import NEVER
 
 if TYPE_CHECKING:
     from ml.text.network import TextNetwork
@@ -49,31 +51,83 @@ def best_threshold(shares: NDArray[np.float64]) -> float:
     return float(falling[np.argmax(2 * right / (np.arange(1, len(falling) + 1) + right[-1]))])
 
 
-def temper(network: TextNetwork, rows: Sequence[Encoded], *, pad: int, batch_tokens: int) -> tuple[float, float]:
-    """Fit probabilities to held-out `rows`; returns the sentiment's temperature and the intent's threshold.
+def best_bound(confidence: NDArray[np.float64], same: NDArray[np.bool_], apart: float) -> float:
+    """The probability above which a text may leave at an exit: as low as goes while at most `apart` of those that
+    leave would be answered otherwise by the last layer.
 
-    The sentiment head is divided by its temperature, which changes no answer; the intent head's bias is moved, which
+    Args:
+        confidence: probability of the exit's likeliest class, shape (texts,).
+        same: whether the last layer names the same class, shape (texts,).
+    """
+    order = np.argsort(-confidence, kind="stable")
+    leaving = np.arange(1, len(order) + 1)
+    allowed = np.flatnonzero(np.cumsum(~same[order]) <= apart * leaving)
+    if not len(allowed):
+        return NEVER
+    first_that_stays = allowed[-1] + 1
+    return float(confidence[order[first_that_stays]]) if first_that_stays < len(order) else 0.0
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """What was fitted: the last sentiment head's temperature, the intent's threshold, and for each exit the probability
+    above which a text leaves and the share of the held-out texts that left there.
+    """
+
+    temperature: float
+    threshold: float
+    sure: tuple[float, ...] = ()
+    left: tuple[float, ...] = ()
+
+
+def temper(
+    network: TextNetwork, rows: Sequence[Encoded], *, pad: int, batch_tokens: int, apart: float = 0.0
+) -> Tempered:
+    """Fit probabilities to held-out `rows`, and from where on its exits are sure (`best_bound`).
+
+    Each sentiment head is divided by its temperature, which changes no answer; the intent head's bias is moved, which
     undoes the weight that training gave to the rare intent 1.
     """
     from ml.text.batches import batches, collate
 
     device = next(network.parameters()).device
     network.eval()
-    found, cues, truth, wanted = [], [], [], []
+    found: list[list[NDArray[np.float64]]] = [[] for _ in network.depths]
+    cues, truth, wanted = [], [], []
     with torch.no_grad():
         for batch in batches(rows, batch_tokens, None):
             tensors = collate(batch, pad, device)
-            sentiment, intent, _ = (each.double().cpu().numpy() for each in network(tensors["ids"], tensors["mask"]))
-            found.append(sentiment)
-            cues.append(intent)
+            sentiments, intent, _ = network.answers(tensors["ids"], tensors["mask"])
+            for logits, mine in zip(sentiments, found, strict=True):
+                mine.append(logits.double().cpu().numpy())
+            cues.append(intent.double().cpu().numpy())
             truth += [row.sentiment for row in batch]
             wanted += [row.intent for row in batch]
-        temperature = best_temperature(np.concatenate(found), truth)
-        network.sentiment.weight.div_(temperature)
-        network.sentiment.bias.div_(temperature)
+        whole = [np.concatenate(mine) for mine in found]
+        temperatures = [best_temperature(logits, truth) for logits in whole]
+        for (head, *_), temperature in zip(network.heads(), temperatures, strict=True):
+            head.weight.div_(temperature)
+            head.bias.div_(temperature)
         shift = best_shift(np.concatenate(cues), wanted)
         network.intent.bias.add_(shift)
-    return temperature, best_threshold(1.0 / (1.0 + np.exp(-shift - np.concatenate(cues))))
+    sure, left = _bounds([logits / temperature for logits, temperature in zip(whole, temperatures, strict=True)], apart)
+    threshold = best_threshold(1.0 / (1.0 + np.exp(-shift - np.concatenate(cues))))
+    return Tempered(temperatures[-1], threshold, sure, left)
+
+
+def _bounds(heads: Sequence[NDArray[np.float64]], apart: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The bound of each exit, and the share that leaves there, of the logits (texts, classes) of every head."""
+    *exits, last = heads
+    here = np.ones(len(last), dtype=bool)
+    sure, left = [], []
+    for logits in exits:
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        confidence, same = 1.0 / shares.sum(1), logits.argmax(1) == last.argmax(1)
+        sure.append(best_bound(confidence[here], same[here], apart))
+        leaves = here & (confidence > sure[-1])
+        left.append(float(leaves.mean()))
+        here &= ~leaves
+    return tuple(sure), tuple(left)
 
 
 def calibration_error(confidence: Sequence[float], right: Sequence[bool]) -> float:

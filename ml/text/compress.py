@@ -37,7 +37,7 @@ def measure(folder: Path, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         with one_at_a_time:
             found[name] = torch.maximum(found[name], top) if name in found else top
 
-    reader = scorer.Scorer(folder, precision="fp32")
+    reader = scorer.Scorer(folder, precision="fp32", early=False)
     reader.encoder.watch = take
     reader.score(texts)
     return found

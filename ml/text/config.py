@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flashsale.errors import InputError
+from flashsale.yaml_text import read_yaml
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -60,6 +60,15 @@ class Evenness(_Part):
     sentences: int = Field(default=300, ge=1)
 
 
+class Exits(_Part):
+    """Layers after which a text may leave whose sentiment is clear there (`ml.text.network`), and the share of those
+    leaving that the last layer may answer otherwise, on held-out sentences.
+    """
+
+    after: tuple[int, ...] = ()
+    apart: float = Field(default=0.005, ge=0, lt=1)
+
+
 class TrainConfig(_Part):
     """A training run; the YAML files beside this module say what each field is."""
 
@@ -90,6 +99,7 @@ class TrainConfig(_Part):
     teacher_temperature: float = Field(default=2.0, gt=0)
     even: Evenness = Evenness()
     keep_layers: tuple[int, ...] | None = None
+    exits: Exits = Exits()
     valid_rows: int = Field(ge=1)
     temper_rows: int = Field(default=1500, ge=1)
     attack_rows: int = Field(default=300, ge=1)
@@ -130,10 +140,11 @@ def load_config(name_or_path: str, **changes: Any) -> TrainConfig:
     if not path.is_file():
         names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
         raise InputError("training configuration", f"{name_or_path} is not there", f"name a file, or {names}")
-    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    subject = f"training configuration {path.name}"
+    given = read_yaml(path, subject, "write one `field: value` a line, as in ml/text/configs")
     try:
         return TrainConfig.model_validate({**given, **changes} if isinstance(given, dict) else given)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or None
-        raise InputError(f"training configuration {path.name}", first["msg"], "mend it", field=where) from error
+        raise InputError(subject, first["msg"], "mend it", field=where) from error

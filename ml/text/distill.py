@@ -71,14 +71,17 @@ def _unjudged(text: str, language: str) -> Example:
     return Example(text, language, IGNORED, purchase_intent(text, language), tuple(demand_spans(text, language)))
 
 
-def student(teacher: TextNetwork, layers: Sequence[int]) -> TextNetwork:
-    """A copy of the teacher with these of its layers, heads included. Raises InputError where one is not there."""
+def student(teacher: TextNetwork, layers: Sequence[int], exits: Sequence[int] = ()) -> TextNetwork:
+    """A copy of the teacher with these of its layers, heads included, and fresh exits. Raises InputError where a layer
+    or the place of an exit is not there.
+    """
     import copy
 
     if teacher.prefix is not None:
         raise InputError("teacher", "it was tuned by a prefix", "name one whose weights were tuned")
     found = copy.deepcopy(teacher)
     model.keep(found, layers)
+    model.leave_after(found, exits)
     return found
 
 

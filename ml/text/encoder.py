@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,7 +51,12 @@ def dropped_and_added(x: torch.Tensor, residual: torch.Tensor, probability: floa
     return _DropAdd.apply(x, residual, round(probability * _LEVELS))
 
 
-def encode(
+def encode(bert: BertModel, ids: torch.Tensor, mask: torch.Tensor, **how: Any) -> torch.Tensor:
+    """States (batch, pieces, hidden) after the last layer; arguments and errors are those of `layers`."""
+    return deque(layers(bert, ids, mask, **how), maxlen=1).pop()
+
+
+def layers(
     bert: BertModel,
     ids: torch.Tensor,
     mask: torch.Tensor,
@@ -58,8 +64,8 @@ def encode(
     dtype: torch.dtype = torch.float32,
     prefix: torch.Tensor | None = None,
     beside: Sequence[nn.Module] = (),
-) -> torch.Tensor:
-    """States (batch, pieces, hidden) in `dtype` for ids and mask of shape (batch, pieces).
+) -> Iterator[torch.Tensor]:
+    """States (batch, pieces, hidden) in `dtype` after each layer, for ids and mask of shape (batch, pieces).
 
     Args:
         bert: dropout is as its configuration says for every part that is in training mode.
@@ -93,7 +99,7 @@ def encode(
         if beside:
             down = down + beside[depth](middle)
         states = normed(dropped_and_added(down, middle, drop), layer.output.LayerNorm, epsilon)
-    return states.view(rows, width, size)
+        yield states.view(rows, width, size)
 
 
 def prefix_of_words(bert: BertModel, ids: torch.Tensor) -> torch.Tensor:

@@ -66,7 +66,7 @@ def even(
     batch_tokens: int,
     seed: int,
 ) -> Apart:
-    """Change the sentiment head of `network`; returns what became of the sentiment's logits.
+    """Change the sentiment heads of `network`, its exits' too; returns what became of the last one's logits.
 
     Args:
         examples: training sentences, in an order in which any first ones are a fair sample.
@@ -84,13 +84,14 @@ def even(
     if not parts:
         return Apart(0, 0.0, 0.0)
     with torch.no_grad():
-        means = _means(network, encode(kept, tokenizer, max_tokens), pad, batch_tokens)
-        copies = _means(network, [row for part in parts for row in part], pad, batch_tokens)
-        grouped = copies.view(-1, COPIES, copies.shape[-1])
-        usual = _moments(means, one=True)
-        other = _moments((grouped - grouped.mean(1, keepdim=True)).flatten(0, 1), one=False)
-        before = _spread(network.sentiment, other)
-        level(network.sentiment, usual, other, how.strength)
+        every = _means(network, encode(kept, tokenizer, max_tokens), pad, batch_tokens)
+        said = _means(network, [row for part in parts for row in part], pad, batch_tokens)
+        for (head, *_), means, copies in zip(network.heads(), every, said, strict=True):
+            grouped = copies.view(-1, COPIES, copies.shape[-1])
+            usual = _moments(means, one=True)
+            other = _moments((grouped - grouped.mean(1, keepdim=True)).flatten(0, 1), one=False)
+            before = _spread(head, other)
+            level(head, usual, other, how.strength)
         return Apart(len(parts), before, _spread(network.sentiment, other))
 
 
@@ -116,14 +117,15 @@ def _chosen(examples: Sequence[Example], sentences: int, seed: int) -> tuple[lis
 
 
 def _means(network: TextNetwork, rows: Sequence[Encoded], pad: int, batch_tokens: int) -> torch.Tensor:
-    """What the head reads of each row, shape (rows, features), in their order."""
+    """What each head reads of each row, shape (heads, rows, features), in their order."""
     place = {id(row): at for at, row in enumerate(rows)}
-    found = torch.zeros(len(rows), network.sentiment.in_features, dtype=torch.float64)
+    heads = network.heads()
+    found = torch.zeros(len(heads), len(rows), network.sentiment.in_features, dtype=torch.float64)
     for batch in batches(rows, batch_tokens, None):
         tensors = collate(batch, pad, network.sentiment.weight.device)
         _, means = network.represent(tensors["ids"], tensors["mask"])
-        read = (means - network.sentence_centre) / network.sentence_scale
-        found[[place[id(row)] for row in batch]] = read.cpu().double()
+        for at, (mean, (_, centre, scale)) in enumerate(zip(means, heads, strict=True)):
+            found[at, [place[id(row)] for row in batch]] = ((mean - centre) / scale).cpu().double()
     return found
 
 

@@ -8,7 +8,8 @@ answer's change from the baseline (completeness); what is missing is stated as `
 The answer of `sentiment` is the likeliest class's logit less the mean of all classes' (a softmax does not see what they
 share), that of `intent` its logit. Attributions of pieces are summed over their word; a Chinese piece is a word.
 
-The full weights are explained, in float32: the served form (8-bit, bfloat16) rounds, and has no gradients. Of the
+The full weights are explained, in float32: the served form (8-bit, bfloat16) rounds, and has no gradients. Where a
+text leaves at an exit, the exit's answer is what is explained. Of the
 network nothing is used but its `forward` and its table of word embeddings: each place of the text looks up a row of
 its own in a table put in that one's stead, so any forward that looks words up can be explained.
 
@@ -95,6 +96,7 @@ class Explainer:
         self.place = next(name for name, value in self.network.named_parameters() if value is self.table)
         labels = json.loads((folder / scorer.LABELS).read_text(encoding="utf-8"))
         self.classes: list[str] = labels["sentiment"]
+        self.sure = [float(leave["sure"]) for leave in labels.get("exits", ())]
         self.tokenizer = scorer.tokenizer_of(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(int(labels["max_tokens"]))
@@ -105,25 +107,32 @@ class Explainer:
 
     def answer(self, text: str) -> str:
         """The sentiment that the full weights give a text."""
-        ids = torch.tensor([self.tokenizer.encode(text).ids])
+        return self.classes[int(self._answered(torch.tensor([self.tokenizer.encode(text).ids]))[0].argmax())]
+
+    def _answered(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of the sentiment (3,) and the intent () of one text; from here on `network` answers by the head that
+        answers this text: its first exit that is sure, else the last layer.
+        """
         with torch.no_grad():
-            return self.classes[int(self.network(ids, torch.ones_like(ids))[0][0].argmax())]
+            sentiments, intent, _ = self.network.answers(ids, torch.ones_like(ids))
+        sure = (float(found.softmax(-1).max()) > bound for found, bound in zip(sentiments, self.sure, strict=False))
+        self.network.answering = next((at for at, leaves in enumerate(sure) if leaves), len(self.sure))
+        return sentiments[self.network.answering][0], intent[0]
 
     def explain(self, text: str) -> Explained:
         """Explain one text that is not blank; what is cut in serving is cut here."""
         encoding = self.tokenizer.encode(text)
         ids = torch.tensor([encoding.ids])
         kept = torch.tensor(encoding.special_tokens_mask, dtype=torch.bool)
-        with torch.no_grad():
-            sentiment, intent, _ = self.network(ids, torch.ones_like(ids))
-        shares = torch.softmax(sentiment[0].double(), -1)
+        sentiment, intent = self._answered(ids)
+        shares = torch.softmax(sentiment.double(), -1)
         named = int(shares.argmax())
         pieces, gap = self._attributions(ids, kept, named)
         return Explained(
             text,
             self.classes[named],
             {name: float(share) for name, share in zip(self.classes, shares, strict=True)},
-            float(torch.sigmoid(intent[0].double())),
+            float(torch.sigmoid(intent.double())),
             _words(text, encoding.offsets, pieces),
             gap,
         )
@@ -167,6 +176,7 @@ class Explainer:
         """
         encoding = self.tokenizer.encode(text)
         bounds = piece_bounds(text, encoding.offsets)
+        self._answered(torch.tensor([encoding.ids]))
         rows = [list(encoding.ids)]
         for share in SHARES:
             gone = [(w.start, w.end) for w in order[: max(1, round(share * len(order)))]]

@@ -16,6 +16,8 @@ from ml.text.slices import by_slice, draw_reliability, write_slices
 from ml.text.weak import rules_digest
 
 if TYPE_CHECKING:
+    from ml.text.calibrate import Tempered
+    from ml.text.config import Exits
     from ml.text.even import Apart
     from ml.text.pipeline import Run
 
@@ -99,8 +101,8 @@ def register(run: Run, files: Sequence[Path]) -> registry.Version:
                 "base_model": run.base.name,
                 "rules": rules_digest(),
                 "judged_in": judged.precision,
-                "temperature": f"{history.temperature:.3f}",
-                "intent_threshold": f"{history.threshold:.3f}",
+                "temperature": f"{run.fitted.temperature:.3f}",
+                "intent_threshold": f"{run.fitted.threshold:.3f}",
                 "gate_passed": str(verdict["passed"]).lower(),
                 "gate_reasons": "; ".join(verdict["reasons"])[:4900],
                 "training_steps": str(history.steps),
@@ -129,7 +131,7 @@ def cost(run: Run) -> dict[str, float]:
 
 def card(run: Run) -> str:
     """The model card, Markdown."""
-    judged, history, config = run.judged, run.history, run.config
+    judged, history, config, fitted = run.judged, run.history, run.config, run.fitted
     verdict = judged.gate()
     outcome = "passed" if verdict["passed"] else "not passed"
     reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
@@ -166,12 +168,12 @@ the model hardly ever says neutral.
 
 {judged.section()}
 {_evened(history.apart)}
-**Probabilities.** The sentiment head was divided by {history.temperature:.2f}, the temperature that fits the validation
+**Probabilities.** The sentiment head was divided by {fitted.temperature:.2f}, the temperature that fits the validation
 sentences; `calibration_error` in the table is what is left on the test sentences (15 bins), `calibration_beyond_chance`
 what of it, as a root mean square, is not the chance of so few sentences. The bias of intent was moved to fit the same
 sentences; its labels are rules. Intent is rare, so a text is called one of intent from a probability of
-{history.threshold:.2f} on, where F1 may be expected to be highest (`intent_threshold` in `labels.json`).
-
+{fitted.threshold:.2f} on, where F1 may be expected to be highest (`intent_threshold` in `labels.json`).
+{_exits(config.exits, fitted)}
 **Served as** {judged.precision} on the machine that judged it; the folder holds the full weights and, where 8-bit
 products are fast, a plan for those (`ml/text/compress.py`). docs/benchmarks.md says what either costs and loses.
 
@@ -188,6 +190,19 @@ def _evened(found: Apart | None) -> str:
     return f"""**Who speaks.** Training sentences were said by other people, or elsewhere, {found.sentences} times.
 Their sentiment's logits lay {found.before:.3f} apart (root mean square), and {found.after:.3f} since the head was
 evened.
+"""
+
+
+def _exits(where: Exits, fitted: Tempered) -> str:
+    """A paragraph on where texts may leave; nothing where they cannot."""
+    if not where.after:
+        return ""
+    rows = zip(where.after, fitted.sure, fitted.left, strict=True)
+    said = "; ".join(f"after {after} layers above {sure:.3f} ({left:.0%} left there)" for after, sure, left in rows)
+    return f"""
+**Exits.** A text goes no further once the probability of its sentiment is high enough: {said} of the validation
+sentences. Of those leaving at most {where.apart:.1%} were answered otherwise by the last layer. Intent and spans are
+read at the first exit.
 """
 
 

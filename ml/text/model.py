@@ -26,10 +26,11 @@ from ml.text.network import TextNetwork
 _SILENT = -5.0  # a piece's first intent logit: a text of 30 pieces begins at odds of one to five
 
 
-def build(base: Path, keep_layers: Sequence[int] | None = None) -> TextNetwork:
+def build(base: Path, keep_layers: Sequence[int] | None = None, exits: Sequence[int] = ()) -> TextNetwork:
     """Return a network with the encoder of the folder `base` and fresh heads (seed PyTorch first).
 
-    With `keep_layers` only these stay, in this order (0 is the lowest). Raises InputError where one is not there.
+    With `keep_layers` only these stay, in this order (0 is the lowest); `exits` are what `leave_after` takes. Raises
+    InputError where one is not there.
     """
     transformers_logging.disable_progress_bar()
     config = BertConfig.from_json_file(str(base / scorer.CONFIG))
@@ -41,7 +42,17 @@ def build(base: Path, keep_layers: Sequence[int] | None = None) -> TextNetwork:
     nn.init.constant_(network.intent.bias, _SILENT)
     if keep_layers is not None:
         keep(network, keep_layers)
+    leave_after(network, exits)
     return network
+
+
+def leave_after(network: TextNetwork, exits: Sequence[int]) -> None:
+    """Give the network fresh exits after so many layers. Raises InputError where they do not rise below its last."""
+    depth = len(network.encoder.encoder.layer)
+    if list(exits) != sorted({after for after in exits if 0 < after < depth}):
+        remedy = f"name rising numbers from 1 to {depth - 1}, or none"
+        raise InputError("training configuration", f"exits after {list(exits)} do not fit", remedy, field="exits.after")
+    network.leave_after(exits)
 
 
 def keep(network: TextNetwork, layers: Sequence[int]) -> None:
@@ -115,13 +126,24 @@ def losses(
     sentiment, intent, tags = (found.float() for found in outputs)
     counted, goals = labelled(tensors), tensors["intent"].clamp(min=0).float()
     return (
-        F.cross_entropy(sentiment, tensors["sentiment"], class_weights, ignore_index=IGNORED, reduction="sum")
-        / totals["sentiment"],
+        sentiment_loss(sentiment, tensors, totals, class_weights),
         F.binary_cross_entropy_with_logits(intent, goals, counted, pos_weight=intent_weight, reduction="sum")
         / totals["intent"],
         F.cross_entropy(tags.flatten(0, 1), tensors["tags"].flatten(), ignore_index=IGNORED, reduction="sum")
         / totals["tags"],
     )
+
+
+def sentiment_loss(
+    sentiment: torch.Tensor,
+    tensors: Mapping[str, torch.Tensor],
+    totals: Mapping[str, torch.Tensor],
+    class_weights: torch.Tensor,
+) -> torch.Tensor:
+    """The first of `losses`, of one head's logits (batch, 3)."""
+    goals = tensors["sentiment"]
+    summed = F.cross_entropy(sentiment.float(), goals, class_weights, ignore_index=IGNORED, reduction="sum")
+    return summed / totals["sentiment"]
 
 
 def taught_losses(
@@ -131,16 +153,25 @@ def taught_losses(
     temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Distances to a teacher's softened answers, times the square of the temperature (Hinton et al. 2015)."""
-    sentiment, intent, tags = (found.float() / temperature for found in outputs)
-    wanted = {name: tensors[f"taught_{name}"] / temperature for name in ("sentiment", "intent", "tags")}
+    sentiment, intent, tags = (found.float() for found in outputs)
+    intent, tags = intent / temperature, tags / temperature
+    wanted = {name: tensors[f"taught_{name}"] / temperature for name in ("intent", "tags")}
     counted, judged = labelled(tensors), (tensors["tags"] != IGNORED).float()
     scale = temperature**2
     meant, told = (torch.stack([value, torch.zeros_like(value)], -1) for value in (intent, wanted["intent"]))
     return (
-        scale * _divergence(sentiment, wanted["sentiment"], counted) / totals["intent"],
+        taught_sentiment_loss(sentiment, tensors, totals, temperature),
         scale * _divergence(meant, told, counted) / totals["intent"],
         scale * _divergence(tags, wanted["tags"], judged) / totals["tags"],
     )
+
+
+def taught_sentiment_loss(
+    sentiment: torch.Tensor, tensors: Mapping[str, torch.Tensor], totals: Mapping[str, torch.Tensor], temperature: float
+) -> torch.Tensor:
+    """The first of `taught_losses`, of one head's logits (batch, 3)."""
+    wanted, counted = tensors["taught_sentiment"] / temperature, labelled(tensors)
+    return temperature**2 * _divergence(sentiment.float() / temperature, wanted, counted) / totals["intent"]
 
 
 def _divergence(found: torch.Tensor, wanted: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
@@ -197,6 +228,8 @@ def load(folder: Path) -> TextNetwork:
     """The network of a saved model folder, in float32 and evaluation mode; hashes are checked (ValueError)."""
     scorer.check_manifest(folder)
     network = TextNetwork(BertConfig.from_json_file(str(folder / scorer.CONFIG)))
+    labels = json.loads((folder / scorer.LABELS).read_text(encoding="utf-8"))
+    network.leave_after([leave["after"] for leave in labels.get("exits", [])])
     state = load_file(str(folder / scorer.WEIGHTS))
     if scorer.PREFIX in state:
         network.prefix = nn.Parameter(state[scorer.PREFIX])
@@ -212,10 +245,12 @@ def save(
     max_tokens: int,
     reading: str = "none",
     intent_threshold: float = scorer.EVEN_ODDS,
+    sure: Sequence[float] = (),
 ) -> None:
     """Write the model folder that `scorer.Scorer` loads, the manifest last.
 
-    `reading` is what it was trained with, `intent_threshold` the probability from which on a text is one of intent.
+    `reading` is what it was trained with, `intent_threshold` the probability from which on a text is one of intent,
+    `sure` the probability of the likeliest class from which on a text leaves at each exit (without: never).
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -225,8 +260,12 @@ def save(
     (folder / scorer.CONFIG).write_text(json.dumps(config | shape, indent=1, sort_keys=True), encoding="utf-8")
     shutil.copyfile(base / scorer.TOKENIZER, folder / scorer.TOKENIZER)
     labels = {"sentiment": list(SENTIMENTS), "tags": list(TAGS), "max_tokens": max_tokens}
-    as_it_comes, read = scorer.FORMATS
+    as_it_comes, read, with_exits = scorer.FORMATS
     labels |= {"format": as_it_comes if reading == "none" else read, "reading": reading}
+    if network.exits:
+        bounds = sure or [scorer.NEVER] * len(network.exits)
+        pairs = zip(network.depths, bounds, strict=False)
+        labels |= {"format": with_exits, "exits": [{"after": after, "sure": bound} for after, bound in pairs]}
     labels["intent_threshold"] = round(intent_threshold, 4)
     (folder / scorer.LABELS).write_text(json.dumps(labels, sort_keys=True), encoding="utf-8")
     names = [scorer.WEIGHTS, scorer.CONFIG, scorer.TOKENIZER, scorer.LABELS]

@@ -24,6 +24,7 @@ from ml.text.labels import read_labels
 
 if TYPE_CHECKING:
     from ml.text.baseline import Predicted
+    from ml.text.calibrate import Tempered
     from ml.text.config import TrainConfig
     from ml.text.margin import Margin
     from ml.text.poison import Verdict
@@ -97,6 +98,7 @@ class Run:
     kept: list[Path] = field(default_factory=list)
     labels: Verdict = field(init=False)
     history: History = field(init=False)
+    fitted: Tempered = field(init=False)
     judged: Judged = field(init=False)
 
 
@@ -191,10 +193,11 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
     seed_everything(seed)
     if run.teacher:
         teacher = distill.load_teacher(run.teacher, Parallel.from_environment().device)
-        network = distill.student(teacher, config.keep_layers or range(len(teacher.encoder.encoder.layer)))
+        layers = config.keep_layers or range(len(teacher.encoder.encoder.layer))
+        network = distill.student(teacher, layers, config.exits.after)
         rows, held = (distill.taught(given, teacher, pad) for given in (rows, held))
     else:
-        network = model.build(run.base, config.keep_layers)
+        network = model.build(run.base, config.keep_layers, config.exits.after)
     trainer = Trainer(network, config, pad=pad, seed=seed, watch=_watch(run), checkpoints=checkpoints)
     run.history = trainer.fit(rows, held)
     if trainer.parallel.first:
@@ -204,10 +207,10 @@ def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
             network, run.sets["train"], tokenizer, config.even, max_tokens=most, seed=seed, **sizes
         )
         known = encode(run.sets["valid"][: config.temper_rows], tokenizer, config.max_tokens)
-        run.history.temperature, run.history.threshold = temper(network, known, **sizes)
+        fitted = run.fitted = temper(network, known, apart=config.exits.apart, **sizes)
         model.save(
             network, run.base, run.folder, max_tokens=most, reading=config.reading,
-            intent_threshold=run.history.threshold,
+            intent_threshold=fitted.threshold, sure=fitted.sure,
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,42 +23,39 @@ import pandas as pd
 import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 
 WEIGHTS, CONFIG, TOKENIZER, LABELS = "model.safetensors", "config.json", "tokenizer.json", "labels.json"
 MANIFEST, INT8, PREFIX, READING = "manifest.json", "int8.safetensors", "prefix", "reading.json"
-FORMATS = (2, 3)  # of a folder: texts read as they come; with a reading, which an older scorer would overlook
+FORMATS = (2, 3, 4)  # of a folder: texts read as they come; with a reading; with exits: older scorers overlook either
 COLUMNS = ("sentiment", "p_negative", "p_neutral", "p_positive", "p_intent", "spans")
 Tensors = Mapping[str, torch.Tensor]
-EVEN_ODDS, _DECIMALS, _AT_ONCE = 0.5, 4, 4096  # texts cut into pieces at once: their encodings take memory
+EVEN_ODDS, NEVER, _DECIMALS, _AT_ONCE = 0.5, 1.0, 4, 4096  # texts cut into pieces at once: encodings take memory
 _BUDGETS = {"cpu": 1024, "cuda": 4096}  # pieces in a batch, padding counted: what stays in a core's cache; a full card
 _HAN, _RUN = re.compile(r"[\u3400-\u9fff]"), re.compile(r"(\D)\1\1\1")
 
 
 class Encoder:
-    """BERT's encoder for inference alone, by the names and values of transformers' `BertModel`.
-
-    Query, key and value are one product, and nothing is cast on the way: faster on a CPU than the training module.
+    """BERT's encoder for inference alone, by the names and values of transformers' `BertModel`; nothing is cast.
 
     Args:
         weights: the state of `BertModel`, without a prefix.
         config: `config.json` of a BERT with GELU and absolute positions; another kind raises ValueError.
         dtype: `torch.float32` or `torch.bfloat16`; sums inside normalisation and softmax are kept in float32.
         plan: `INT8`'s tensors (see `ml.text.compress`): products then multiply 8-bit integers.
-        watch: called with a product's name and input, shape (pieces, channels), by several threads; to measure ranges.
     """
 
+    watch: Callable[[str, torch.Tensor], None] | None = None  # given a product's name and input (pieces, channels)
+
     def __init__(
-        self, weights: Tensors, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device, *,
-        plan: Tensors | None = None, watch: Callable[[str, torch.Tensor], None] | None = None,
-    ) -> None:  # fmt: skip
+        self, weights: Tensors, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device, plan: Any = None
+    ) -> None:
         if config["hidden_act"] != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
             raise ValueError("only a BERT with GELU and absolute positions can be served")
         self.heads, self.size = int(config["num_attention_heads"]), int(config["hidden_size"])
-        self.epsilon, self.watch = float(config["layer_norm_eps"]), watch
+        self.epsilon, narrow = float(config["layer_norm_eps"]), not whole_bytes()
 
         def take(name: str) -> tuple[torch.Tensor, torch.Tensor]:
             found = fused(weights, name)
@@ -69,15 +67,13 @@ class Encoder:
         self.norm = take("embeddings.LayerNorm")
         self.prefix = weights[PREFIX].to(device, dtype) if PREFIX in weights else None
         self.layers: list[tuple[Any, ...]] = []
-        narrow = not whole_bytes()
         for depth in range(int(config["num_hidden_layers"])):
             at = f"encoder.layer.{depth}"
-            names = [f"{at}.{product}" for product in PRODUCTS]
-            products: list[Any] = [
-                _product(take(name)) if plan is None else Int8(plan, name, dtype, narrow=narrow) for name in names
-            ]
-            beside = None
-            if plan is not None:
+            names, beside = [f"{at}.{product}" for product in PRODUCTS], None
+            if plan is None:
+                products: list[Any] = [partial(functional.linear, weight=w, bias=b) for w, b in map(take, names)]
+            else:
+                products = [Int8(plan, name, dtype, narrow=narrow) for name in names]
                 products[2].emit(products[3])
                 beside = [plan[f"{names[3]}.beside.{part}"].to(dtype) for part in ("up", "bias", "down")]
             norms = take(f"{at}.attention.output.LayerNorm"), take(f"{at}.output.LayerNorm")
@@ -85,13 +81,21 @@ class Encoder:
 
     def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """States of shape (batch, pieces, hidden) in float32 for ids and mask of shape (batch, pieces)."""
-        rows, width = ids.shape
+        return self.rise(self.begin(ids), mask, range(len(self.layers))).float()
+
+    def begin(self, ids: torch.Tensor) -> torch.Tensor:
+        """States below the first layer, shape (batch, pieces, hidden)."""
+        return self._normed(functional.embedding(ids, self.words) + self.places[: ids.shape[1]], self.norm)
+
+    def rise(self, states: torch.Tensor, mask: torch.Tensor, depths: Iterable[int]) -> torch.Tensor:
+        """States above the layers `depths`, of those below them."""
+        rows, width = mask.shape
         seen = None if bool(mask.all()) else mask[:, None, None, :].bool()
         if seen is not None and self.prefix is not None:
             seen = functional.pad(seen, (self.prefix.shape[3], 0), value=True)
-        states = self._normed(functional.embedding(ids, self.words) + self.places[:width], self.norm)
-        states = states.view(rows * width, self.size)
-        for depth, (names, mixed, out, up, down, beside, first_norm, second_norm) in enumerate(self.layers):
+        states = states.reshape(rows * width, self.size)
+        for depth in depths:
+            names, mixed, out, up, down, beside, first_norm, second_norm = self.layers[depth]
             query, key, value = mixed(states).view(rows, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
             if self.prefix is not None:  # keys and values that prefix tuning learnt
                 first = self.prefix[depth][:, None].expand(-1, rows, -1, -1, -1)
@@ -108,7 +112,7 @@ class Encoder:
             if beside is not None:
                 found += functional.linear(functional.gelu(functional.linear(middle, *beside[:2])), beside[2])
             states = self._normed(middle + found, second_norm)
-        return states.float().view(rows, width, self.size)
+        return states.view(rows, width, self.size)
 
     def _normed(self, states: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return functional.layer_norm(states, (self.size,), *norm, self.epsilon)
@@ -122,10 +126,6 @@ def fused(weights: Tensors, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     at, _, last = name.rpartition(".")
     parts = [f"{at}.{part}" for part in ("query", "key", "value")] if last == "mixed" else [name]
     return torch.cat([weights[f"{p}.weight"] for p in parts]), torch.cat([weights[f"{p}.bias"] for p in parts])
-
-
-def _product(parts: tuple[torch.Tensor, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda states: functional.linear(states, *parts)
 
 
 class Int8:
@@ -233,26 +233,20 @@ def piece_bounds(text: str, offsets: Iterable[tuple[int, int]]) -> list[tuple[in
 
 def spans_of(text: str, bounds: Sequence[tuple[int, int, bool]], tags: Sequence[int]) -> list[tuple[int, int]]:
     """Return the (start, end) runs of `P` (tag 1); runs that only blanks part are one."""
-    spans: list[tuple[int, int]] = []
-    current = 0
+    spans, current = list[tuple[int, int]](), 0
     for (start, end, first), tag in zip(bounds, tags, strict=True):
-        if start == end:
-            continue
         current = tag if first else current
-        if current != 1:
+        if start == end or current != 1:
             continue
-        if spans and not text[spans[-1][1] : start].strip():
-            spans[-1] = (spans[-1][0], end)
-        else:
-            spans.append((start, end))
+        joins = bool(spans) and not text[spans[-1][1] : start].strip()
+        spans.append((spans.pop()[0] if joins else start, end))
     return spans
 
 
 def fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 pays: on CUDA from Ampere on, on a CPU with the instructions for it."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _processor_has("avx512_bf16", "amx_bf16")
+    cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return cuda or (device.type == "cpu" and _processor_has("avx512_bf16", "amx_bf16"))
 
 
 def fast_int8(device: torch.device) -> bool:
@@ -267,8 +261,7 @@ def whole_bytes() -> bool:
 
 def _processor_has(*flags: str) -> bool:
     file = Path("/proc/cpuinfo")
-    known = set(file.read_text().split()) if file.is_file() else set()
-    return not known.isdisjoint(flags)
+    return file.is_file() and not set(file.read_text().split()).isdisjoint(flags)
 
 
 def check_manifest(folder: Path) -> dict[str, str]:
@@ -287,9 +280,10 @@ class Scorer:
         folder: a model folder; its hashes are checked.
         threads: CPU threads; None leaves PyTorch's setting alone.
         precision: `fp32`, `bf16`, `int8` (of a compressed folder), or `auto`: the fastest here of those it has.
+        early: whether a text whose sentiment an exit is sure of goes no further, where the model has exits.
     """
 
-    def __init__(self, folder: Path, *, threads: int | None = None, precision: str = "auto") -> None:
+    def __init__(self, folder: Path, *, threads: int | None = None, precision: str = "auto", early: bool = True):
         check_manifest(folder)
         if threads is not None:
             torch.set_num_threads(threads)
@@ -299,36 +293,46 @@ class Scorer:
         self.sentiments: list[str] = labels["sentiment"]
         self.max_tokens, self.intent_threshold = int(labels["max_tokens"]), labels.get("intent_threshold", EVEN_ODDS)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.precision = self._fastest(folder) if precision == "auto" else precision
+        small = (folder / INT8).is_file() and fast_int8(self.device)
+        fastest = "int8" if small else "bf16" if fast_bf16(self.device) else "fp32"
+        self.precision = fastest if precision == "auto" else precision
         self.tokenizer = tokenizer_of(folder)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens)
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         self.pad = int(config.get("pad_token_id") or 0)
         state = {name: value.to(self.device) for name, value in load_file(str(folder / WEIGHTS)).items()}
-        mine = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
-        mine |= {PREFIX: state.pop(PREFIX)} if PREFIX in state else {}
+        of = ("encoder.", PREFIX)
+        mine = {name.removeprefix(of[0]): value for name, value in state.items() if name.startswith(of)}
         bf16 = self.precision == "bf16" or (self.precision == "int8" and fast_bf16(self.device))
         plan = load_file(str(folder / INT8)) if self.precision == "int8" else None
         self.encoder = Encoder(mine, config, torch.bfloat16 if bf16 else torch.float32, self.device, plan=plan)
-        self.heads = {name: value for name, value in state.items() if not name.startswith("encoder.")}
-
-    def _fastest(self, folder: Path) -> str:
-        small = (folder / INT8).is_file() and fast_int8(self.device)
-        return "int8" if small else "bf16" if fast_bf16(self.device) else "fp32"
+        self.heads = {name: value for name, value in state.items() if not name.startswith(of)}
+        leaves = [(leave["after"], leave["sure"] if early else NEVER) for leave in labels.get("exits", ())]
+        self.stops = [(*leave, f"exits.{at}.head", f"exits.{at}.") for at, leave in enumerate(leaves)]
+        self.stops.append((len(self.encoder.layers), NEVER, "sentiment", "sentence_"))
 
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What `ml.text.network.TextNetwork.forward` gives in evaluation: (batch, 3), (batch,), (batch, pieces, 2)."""
-        heads, states = self.heads, self.encoder(ids, mask)
-        shares = mask.unsqueeze(-1).to(states.dtype)
-        pooled = (states * shares).sum(1) / shares.sum(1).clamp(min=1)
-        pooled = (pooled - heads["sentence_centre"]) / heads["sentence_scale"]
-        states = (states - heads["piece_centre"]) / heads["piece_scale"]
-        sentiment, cues, tags = (
-            functional.linear(given, heads[f"{name}.weight"], heads[f"{name}.bias"])
-            for name, given in (("sentiment", pooled), ("intent", states), ("tags", states))
-        )
-        return sentiment, cues.squeeze(-1).masked_fill(mask == 0, -torch.inf).logsumexp(1), tags
+        """As `TextNetwork.forward` in evaluation: (batch, 3), (batch,), (batch, pieces, 2); a sure exit answers."""
+        states, below = self.encoder.begin(ids), 0
+        here, sentiment = torch.arange(len(ids), device=ids.device), torch.zeros(len(ids), 3, device=ids.device)
+        for depth, sure, name, read in self.stops:
+            states = self.encoder.rise(states, mask, range(below, depth))
+            if not below:  # words are read at the first stop
+                tags, cues = (self._answer(name, states, "piece_") for name in ("tags", "intent"))
+                intent = cues.squeeze(-1).masked_fill(mask == 0, -torch.inf).logsumexp(1)
+            shares, below = mask.unsqueeze(-1).float(), depth
+            sentiment[here] = self._answer(name, (states * shares).sum(1) / shares.sum(1).clamp(min=1), read)
+            stays = sentiment[here].softmax(-1).amax(-1) <= sure
+            if depth == len(self.encoder.layers) or not bool(stays.any()):
+                break
+            width = int(mask[stays].sum(1).max())
+            states, mask, here = states[stays, :width], mask[stays, :width], here[stays]
+        return sentiment, intent, tags
+
+    def _answer(self, name: str, states: torch.Tensor, read: str) -> torch.Tensor:
+        given = (states.float() - self.heads[f"{read}centre"]) / self.heads[f"{read}scale"]
+        return functional.linear(given, self.heads[f"{name}.weight"], self.heads[f"{name}.bias"])
 
     def score(self, texts: Sequence[str | None]) -> pd.DataFrame:
         """Return one row a text, in order, with the columns of `COLUMNS`; equal texts are scored once.
@@ -368,14 +372,14 @@ class Scorer:
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         with torch.inference_mode():
             sentiment, intent, tags = self.logits(ids.to(self.device), mask.to(self.device))
-        shares = _rounded(torch.softmax(sentiment.float(), -1))
-        intents, marks = _rounded(torch.sigmoid(intent.float())), tags.argmax(-1).cpu().numpy()
+        marks, found = tags.argmax(-1).cpu().numpy(), (sentiment.softmax(-1), intent.sigmoid())
+        shares, intents = (np.round(given.cpu().double().numpy(), _DECIMALS) for given in found)
         for row, (text, encoding) in enumerate(batch):
             tagged = marks[row, : len(encoding.ids)]
             spans = spans_of(text, piece_bounds(text, encoding.offsets), tagged.tolist()) if tagged.any() else []
-            found = [{"start": start, "end": end, "text": text[start:end]} for start, end in spans]
+            named = [{"start": start, "end": end, "text": text[start:end]} for start, end in spans]
             label = self.sentiments[int(shares[row].argmax())]
-            yield text, (label, *shares[row].tolist(), float(intents[row]), json.dumps(found, ensure_ascii=False))
+            yield text, (label, *shares[row].tolist(), float(intents[row]), json.dumps(named, ensure_ascii=False))
 
 
 class ServedScorer(PythonModel):
@@ -389,12 +393,8 @@ class ServedScorer(PythonModel):
         """Score `model_input["text"]`; `params["threads"]` above 0 sets the CPU threads."""
         if params and params.get("threads"):
             torch.set_num_threads(int(params["threads"]))
-        texts = [text if isinstance(text, str) else None for text in model_input["text"]]
-        return self.scorer.score(texts).set_index(model_input.index)
-
-
-def _rounded(values: torch.Tensor) -> NDArray[np.float64]:
-    return np.asarray(np.round(values.cpu().double().numpy(), _DECIMALS), dtype=np.float64)
+        texts = (text if isinstance(text, str) else None for text in model_input["text"])
+        return self.scorer.score(list(texts)).set_index(model_input.index)
 
 
 set_model(ServedScorer())

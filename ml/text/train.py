@@ -34,7 +34,7 @@ from ml.text.data import Encoded
 from ml.text.graphs import GRAIN, Graphs
 from ml.text.network import TextNetwork
 from ml.text.parallel import Parallel
-from ml.text.scorer import EVEN_ODDS, fast_bf16
+from ml.text.scorer import fast_bf16
 
 if TYPE_CHECKING:
     from ml.text.even import Apart
@@ -57,8 +57,6 @@ class History:
     waited: int = 0
     halvings: int = 0
     peak_mib: float = 0.0
-    temperature: float = 1.0
-    threshold: float = EVEN_ODDS
     apart: Apart | None = None
 
     @property
@@ -112,7 +110,7 @@ class Trainer:
         model.set_dropout(network, config.dropout)
         model.freeze_below(network, config.frozen_layers)
         self.adapted = adapt(network, config.adapt)
-        self.forward = torch.compile(network.forward, dynamic=True) if config.compile else network.forward
+        self.forward = torch.compile(network.answers, dynamic=True) if config.compile else network.answers
         self.checkpoints = Checkpoints(checkpoints) if checkpoints else None
         # AdaLoRA changes its shape between steps, and several processes or batches a step add up in between
         whole = self.parallel.world == 1 and config.accumulate == 1 and config.adapt.method != "adalora"
@@ -195,17 +193,22 @@ class Trainer:
     def _standardize(self, rows: Sequence[Encoded]) -> None:
         """Measure what the heads are to see on the first rows, with the encoder as it came."""
         self.network.eval()
-        pooled, pieces = [], []
+        heads = self.network.heads()
+        pooled, pieces = [list[torch.Tensor]() for _ in heads], []
         with torch.inference_mode():
             for batch in batches(rows[:_STANDARD_ROWS], 4 * self.config.batch_tokens, None):
                 tensors = collate(batch, self.pad, self.device)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                    states, mean = self.network.represent(tensors["ids"], tensors["mask"])
-                pooled.append(mean.float())
-                pieces.append(states.float()[tensors["mask"].bool()])
-        for name, found in (("sentence", torch.cat(pooled)), ("piece", torch.cat(pieces))):
-            getattr(self.network, f"{name}_centre").copy_(found.mean(0))
-            getattr(self.network, f"{name}_scale").copy_(found.std(0, correction=0).clamp(min=1e-3))
+                    states, means = self.network.represent(tensors["ids"], tensors["mask"])
+                for mine, mean in zip(pooled, means, strict=True):
+                    mine.append(mean)
+                pieces.append(states[tensors["mask"].bool()])
+        seen = [(pieces, self.network.piece_centre, self.network.piece_scale)]
+        seen += [(mine, centre, scale) for mine, (_, centre, scale) in zip(pooled, heads, strict=True)]
+        for parts, centre, scale in seen:
+            found = torch.cat(parts)
+            centre.copy_(found.mean(0))
+            scale.copy_(found.std(0, correction=0).clamp(min=1e-3))
 
     def _step(self, step: list[Batch], history: History) -> float | torch.Tensor:
         """One optimiser step; where memory does not suffice its batches are halved, now and from now on.
@@ -271,17 +274,27 @@ class Trainer:
     def _loss(self, tensors: Tensors, totals: Tensors) -> torch.Tensor:
         weights = self.config.weights
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = self.forward(tensors["ids"], tensors["mask"])
+            (*leaving, last), *rest = self.forward(tensors["ids"], tensors["mask"])
+        outputs, classes = (last, *rest), self.class_weights
         sentiment, intent, tags = model.losses(
-            outputs, tensors, totals, class_weights=self.class_weights, intent_weight=self.intent_weight
+            outputs, tensors, totals, class_weights=classes, intent_weight=self.intent_weight
         )
+        sentiment = self._by_depth([*(model.sentiment_loss(e, tensors, totals, classes) for e in leaving), sentiment])
         loss = weights.sentiment * sentiment + weights.intent * intent + weights.tags * tags
         share = self.config.teacher_share
         if not share or "taught_tags" not in tensors:
             return loss
-        sentiment, intent, tags = model.taught_losses(outputs, tensors, totals, self.config.teacher_temperature)
+        heat = self.config.teacher_temperature
+        sentiment, intent, tags = model.taught_losses(outputs, tensors, totals, heat)
+        told = (model.taught_sentiment_loss(each, tensors, totals, heat) for each in leaving)
+        sentiment = self._by_depth([*told, sentiment])
         taught = weights.sentiment * sentiment + weights.intent * intent + weights.tags * tags
         return (1 - share) * loss + share * taught
+
+    def _by_depth(self, found: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mean of the heads' losses, each by the layers before it (Zhou et al. 2020): the last one counts most."""
+        depths = self.network.depths
+        return torch.stack([each * depth for each, depth in zip(found, depths, strict=True)]).sum() / sum(depths)
 
     def _totals(self, tensors: Sequence[Tensors]) -> Tensors:
         return model.totals(tensors, self.class_weights)

@@ -144,7 +144,7 @@ def _judged(
     base = ensure_base_model(settings().text_base_model)
     rows, early = encoded(config, base, {"train": list(train), "valid": list(held)}, [])
     seed_everything(settings().seed)
-    network = model.build(base, config.keep_layers)
+    network = model.build(base, config.keep_layers, config.exits.after)
     Trainer(network, config, pad=model.pad_of(base), seed=settings().seed, watch=watch).fit(rows, early)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"

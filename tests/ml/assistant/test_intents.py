@@ -104,7 +104,7 @@ def test_wrong_files_are_refused_by_field_row_and_remedy(change: Any, words: str
 def test_what_is_no_yaml_is_refused_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("version: 1\nintents: [a, {b\n", encoding="utf-8")
-    with pytest.raises(InputError, match="row 3: this line is no YAML"):
+    with pytest.raises(InputError, match="row 3: cannot be read"):
         load_knowledge(path)
     with pytest.raises(InputError, match="cannot be read"):
         load_knowledge(tmp_path / "none.yaml")

@@ -61,11 +61,11 @@ def test_tempering_changes_no_answer(tiny_base: Path) -> None:
     network.eval()
     with torch.no_grad():
         before = network(ids, torch.ones_like(ids))[0]
-        temperature, threshold = temper(network, rows, pad=0, batch_tokens=64)
+        fitted = temper(network, rows, pad=0, batch_tokens=64)
         after = network(ids, torch.ones_like(ids))[0]
-    assert temperature > 1  # the labels have nothing to do with the texts: it was too sure
-    assert threshold < 0.1  # no row is of intent
-    torch.testing.assert_close(after * temperature, before, rtol=1e-4, atol=1e-4)
+    assert fitted.temperature > 1  # the labels have nothing to do with the texts: it was too sure
+    assert fitted.threshold < 0.1  # no row is of intent
+    torch.testing.assert_close(after * fitted.temperature, before, rtol=1e-4, atol=1e-4)
 
 
 def test_the_shift_undoes_a_weight_on_the_rare_answer() -> None:

@@ -267,6 +267,12 @@ def test_configurations_that_do_not_fit_together_are_refused(tmp_path: Path) -> 
     given.write_text(plain + "\nadversarial: 0.5\n")
     with pytest.raises(InputError, match="adversarial"):
         load_config(str(given))
+    given.write_text(plain + "\nepochs: 2\n")
+    with pytest.raises(InputError, match=r"odd\.yaml, row \d+: cannot be read .*'epochs' stands twice"):
+        load_config(str(given))
+    given.write_text("name: [x\n")
+    with pytest.raises(InputError, match=r"odd\.yaml, row 2: cannot be read"):
+        load_config(str(given))
     given.write_text(plain + "\naugment: {swaps: 0.1}\n")
     with pytest.raises(InputError, match="augment"):
         load_config(str(given))

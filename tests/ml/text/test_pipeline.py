@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml import registry, tracking
 from ml.text import pipeline
-from ml.text.config import TrainConfig, load_config
+from ml.text.config import Exits, TrainConfig, load_config
 from ml.text.data import load_examples
 from ml.text.poison import LEDGER_FILE
 from ml.text.scorer import EVEN_ODDS
@@ -53,8 +54,11 @@ def test_float32_reads_fewer_sentences_where_a_configuration_says_so(tiny_base: 
 
 
 def test_a_run_is_open_while_it_trains_and_ends_with_a_version(lab: Path, tmp_path: Path) -> None:
-    found = pipeline.train_model(tiny(), register=True, out=None, threads=1)
+    config = tiny().model_copy(update={"exits": Exits(after=(1,), apart=0.1)})
+    found = pipeline.train_model(config, register=True, out=None, threads=1)
     api = tracking.client()
+    card = mlflow.artifacts.load_text(f"runs:/{found['run_id']}/model_card.md")
+    assert "**Exits.**" in card and "after 1 layers" in card and "at most 10.0% were answered otherwise" in card
     run = api.get_run(found["run_id"])
     assert run.info.status == "FINISHED" and found["version"] == "1"
     curve = api.get_metric_history(found["run_id"], "live.valid_loss")
