@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from ml.text.data import Encoded
 from ml.text.scorer import NEVER
@@ -16,21 +17,33 @@ from ml.text.scorer import NEVER
 if TYPE_CHECKING:
     from ml.text.network import TextNetwork
 
-_TRIED = np.geomspace(0.25, 4.0, 161)
 _SHIFTS = np.linspace(-6.0, 3.0, 181)
 BINS = 15
 
 
-def best_temperature(logits: NDArray[np.float64], truth: Sequence[int]) -> float:
-    """The divisor of `logits` (sentences, classes) under which the true classes are likeliest (Guo et al. 2017)."""
+def best_scale(logits: NDArray[np.float64], truth: Sequence[int]) -> tuple[float, NDArray[np.float64]]:
+    """What to divide `logits` (sentences, classes) by, and what to add to each class (classes,), so that the true
+    classes are likeliest: temperature scaling (Guo et al. 2017) with biases (Alexandari et al. 2020).
+
+    A temperature alone cannot undo what weights of rare classes did to the others' probabilities. A standard normal
+    prior on its logarithm and on each bias, worth one sentence in all, keeps a class that never occurs where it was.
+    """
     rows, goals = np.arange(len(truth)), np.asarray(truth)
+    classes = logits.shape[1]
 
-    def surprise(temperature: float) -> float:
-        scaled = logits / temperature
-        scaled = scaled - scaled.max(1, keepdims=True)
-        return float(np.mean(np.log(np.exp(scaled).sum(1)) - scaled[rows, goals]))
+    def surprise(given: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scaled = np.exp(given[0]) * logits
+        shares = scaled + given[1:]
+        shares = np.exp(shares - shares.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        off = shares.copy()
+        off[rows, goals] -= 1.0
+        slope = np.concatenate([[(off * scaled).sum()], off.sum(0)]) + given
+        lost = -np.log(shares[rows, goals].clip(min=1e-300)).sum() + (given**2).sum() / 2
+        return float(lost / len(rows)), slope / len(rows)
 
-    return float(min(_TRIED, key=surprise))
+    found = minimize(surprise, np.zeros(1 + classes), jac=True, method="L-BFGS-B", options={"ftol": 1e-12}).x
+    return float(np.exp(-found[0])), found[1:]
 
 
 def best_shift(logits: NDArray[np.float64], truth: Sequence[int]) -> float:
@@ -70,11 +83,12 @@ def best_bound(confidence: NDArray[np.float64], same: NDArray[np.bool_], apart: 
 
 @dataclass(frozen=True)
 class Tempered:
-    """What was fitted: the last sentiment head's temperature, the intent's threshold, and for each exit the probability
-    above which a text leaves and the share of the held-out texts that left there.
+    """What was fitted: the last sentiment head's temperature and its classes' biases, the intent's threshold, and for
+    each exit the probability above which a text leaves and the share of the held-out texts that left there.
     """
 
     temperature: float
+    biases: tuple[float, ...]
     threshold: float
     sure: tuple[float, ...] = ()
     left: tuple[float, ...] = ()
@@ -85,8 +99,8 @@ def temper(
 ) -> Tempered:
     """Fit probabilities to held-out `rows`, and from where on its exits are sure (`best_bound`).
 
-    Each sentiment head is divided by its temperature, which changes no answer; the intent head's bias is moved, which
-    undoes the weight that training gave to the rare intent 1.
+    Each sentiment head is divided by its temperature and its classes are moved (`best_scale`), which undoes the weights
+    that training gave to rare classes; so is the intent head's bias, for the weight of the rare intent 1.
     """
     from ml.text.batches import batches, collate
 
@@ -104,15 +118,16 @@ def temper(
             truth += [row.sentiment for row in batch]
             wanted += [row.intent for row in batch]
         whole = [np.concatenate(mine) for mine in found]
-        temperatures = [best_temperature(logits, truth) for logits in whole]
-        for (head, *_), temperature in zip(network.heads(), temperatures, strict=True):
+        scales = [best_scale(logits, truth) for logits in whole]
+        for (head, *_), (temperature, biases) in zip(network.heads(), scales, strict=True):
             head.weight.div_(temperature)
-            head.bias.div_(temperature)
+            head.bias.div_(temperature).add_(torch.from_numpy(biases).to(head.bias))
         shift = best_shift(np.concatenate(cues), wanted)
         network.intent.bias.add_(shift)
-    sure, left = _bounds([logits / temperature for logits, temperature in zip(whole, temperatures, strict=True)], apart)
+    sure, left = _bounds([logits / by + moved for logits, (by, moved) in zip(whole, scales, strict=True)], apart)
     threshold = best_threshold(1.0 / (1.0 + np.exp(-shift - np.concatenate(cues))))
-    return Tempered(temperatures[-1], threshold, sure, left)
+    temperature, biases = scales[-1]
+    return Tempered(temperature, tuple(map(float, biases)), threshold, sure, left)
 
 
 def _bounds(heads: Sequence[NDArray[np.float64]], apart: float) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flashsale.settings import settings
 from ml import registry, tracking
 from ml.text import evaluate
-from ml.text.data import Example, examples_digest
+from ml.text.data import SENTIMENTS, Example, examples_digest
 from ml.text.slices import by_slice, draw_reliability, write_slices
 from ml.text.weak import rules_digest
 
@@ -168,8 +168,9 @@ the model hardly ever says neutral.
 
 {judged.section()}
 {_evened(history.apart)}
-**Probabilities.** The sentiment head was divided by {fitted.temperature:.2f}, the temperature that fits the validation
-sentences; `calibration_error` in the table is what is left on the test sentences (15 bins), `calibration_beyond_chance`
+**Probabilities.** The sentiment head was divided by {fitted.temperature:.2f} and its classes were moved
+({_moved(fitted)}), which fits the validation sentences and undoes what weights of rare classes had done to the
+others; `calibration_error` in the table is what is left on the test sentences (15 bins), `calibration_beyond_chance`
 what of it, as a root mean square, is not the chance of so few sentences. The bias of intent was moved to fit the same
 sentences; its labels are rules. Intent is rare, so a text is called one of intent from a probability of
 {fitted.threshold:.2f} on, where F1 may be expected to be highest (`intent_threshold` in `labels.json`).
@@ -191,6 +192,10 @@ def _evened(found: Apart | None) -> str:
 Their sentiment's logits lay {found.before:.3f} apart (root mean square), and {found.after:.3f} since the head was
 evened.
 """
+
+
+def _moved(fitted: Tempered) -> str:
+    return ", ".join(f"{name} {moved:+.2f}" for name, moved in zip(SENTIMENTS, fitted.biases, strict=True))
 
 
 def _exits(where: Exits, fitted: Tempered) -> str:

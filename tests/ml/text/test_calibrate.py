@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from ml.text import model
 from ml.text.calibrate import (
+    best_scale,
     best_shift,
-    best_temperature,
     best_threshold,
     calibration_error,
     error_beyond_chance,
@@ -22,12 +23,29 @@ from ml.text.evaluate import f1, predict
 from ml.text.scorer import EVEN_ODDS, Scorer
 
 
-def test_the_temperature_undoes_what_scaled_the_logits() -> None:
+def drawn(count: int) -> tuple[NDArray[np.float64], list[int]]:
     dice = np.random.default_rng(1)
-    logits = dice.normal(size=(6000, 3))
+    logits = dice.normal(size=(count, 3))
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    truth = [int(dice.choice(3, p=row)) for row in shares]
-    assert best_temperature(2.5 * logits, truth) == pytest.approx(2.5, rel=0.06)
+    return logits, [int(dice.choice(3, p=row)) for row in shares]
+
+
+def test_the_scale_undoes_what_scaled_and_moved_the_logits() -> None:
+    logits, truth = drawn(6000)
+    temperature, biases = best_scale(2.5 * logits, truth)
+    assert temperature == pytest.approx(2.5, rel=0.06) and np.abs(biases).max() < 0.1
+    weighed = logits + np.log([1.0, 3.0, 1.0])  # what a loss that counts the middle class three times ends at
+    temperature, biases = best_scale(2.5 * weighed, truth)
+    assert temperature == pytest.approx(2.5, rel=0.06)
+    assert biases - biases.mean() == pytest.approx(np.log([3.0, 1.0, 3.0]) - np.log(3.0) * 2 / 3, abs=0.1)
+    assert best_scale(2.5 * weighed, truth)[1].tolist() == biases.tolist(), "the same data gives the same bytes"
+
+
+def test_a_class_that_never_occurs_stays_finite() -> None:
+    logits, truth = drawn(300)
+    temperature, biases = best_scale(logits, [0 if label == 1 else label for label in truth])
+    assert 0.2 < temperature < 5 and np.abs(biases).max() < 6
+    assert best_scale(logits[:1], [1])[0] == pytest.approx(1.0, abs=0.6), "one sentence says little"
 
 
 def test_the_error_is_the_distance_of_confidence_and_accuracy() -> None:
@@ -52,7 +70,7 @@ def test_what_chance_makes_of_an_error_is_taken_out() -> None:
     assert error_beyond_chance([0.9, 0.1], [True, False]) == 0.0, "bins of one row say nothing"
 
 
-def test_tempering_changes_no_answer(tiny_base: Path) -> None:
+def test_tempering_fits_the_head(tiny_base: Path) -> None:
     torch.manual_seed(4)
     network = model.build(tiny_base)
     torch.nn.init.normal_(network.sentiment.weight, std=3.0)
@@ -65,7 +83,8 @@ def test_tempering_changes_no_answer(tiny_base: Path) -> None:
         after = network(ids, torch.ones_like(ids))[0]
     assert fitted.temperature > 1  # the labels have nothing to do with the texts: it was too sure
     assert fitted.threshold < 0.1  # no row is of intent
-    torch.testing.assert_close(after * fitted.temperature, before, rtol=1e-4, atol=1e-4)
+    moved = (after - torch.tensor(fitted.biases)) * fitted.temperature
+    torch.testing.assert_close(moved, before, rtol=1e-4, atol=1e-4)
 
 
 def test_the_shift_undoes_a_weight_on_the_rare_answer() -> None:

@@ -167,7 +167,8 @@ def test_the_bound_is_the_lowest_that_keeps_the_promise() -> None:
 def test_bounds_are_fitted_to_what_is_left(tiny_base: Path) -> None:
     """Of those who leave no more than the promised share are answered otherwise; heads mean what they say."""
     seed_everything(6)
-    rows = [Encoded([0, 5 + i % 7, 6 + i % 5, 2], [0, 0, 0, 0], i % 3, 0) for i in range(400)]
+    dice = np.random.default_rng(6)
+    rows = [Encoded([0, *dice.integers(4, 60, 3).tolist(), 2], [0] * 5, i % 3, 0) for i in range(400)]
     network = model.build(tiny_base, exits=[1])
     for head in (network.sentiment, network.exits[0].head):
         torch.nn.init.normal_(head.weight, std=2.0)
@@ -178,7 +179,7 @@ def test_bounds_are_fitted_to_what_is_left(tiny_base: Path) -> None:
     with torch.no_grad():
         first, last = (found.softmax(-1) for found in network.answers(ids, torch.ones_like(ids))[0])
     leaves = first.amax(1) > fitted.sure[0]
-    assert float(leaves.float().mean()) == pytest.approx(fitted.left[0], abs=0.01)
+    assert float(leaves.float().mean()) == pytest.approx(fitted.left[0], abs=0.02)
     if leaves.any():
         assert float((first.argmax(1) != last.argmax(1))[leaves].float().mean()) <= 0.05
 
