@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks.harness import Result, machine, parser, write
 
 PLAIN: dict[str, Any] = {"adversarial": 0.0, "exits": {}}
+EXITS = {"exits": {"after": [4, 6, 9]}}
 FEW = {"rows": {"zh": 400, "en": 400}, "epochs": 12, "evaluate_every": 20, "patience": 12}
 NARROW = {"encoder_rate": 1e-3, "head_rate": 1e-3, "layer_decay": 1.0}  # methods that train few weights want more rate
 DRAWS = 1000
@@ -49,12 +50,12 @@ ARMS = {
     "lora": Arm("plain", {"adapt": {"method": "lora"}, **NARROW}),
     "adapters": Arm("plain", {"adapt": {"method": "adapters", "rank": 32}, **NARROW}),
     "prefix": Arm("plain", {"adapt": {"method": "prefix"}, **NARROW}),
-    "exits": Arm("plain", {"exits": {"after": [4, 6, 9]}}),
+    "exits": Arm("plain", EXITS),
     "few": Arm("few", FEW),
     "few-lora": Arm("few", {**FEW, **NARROW, "adapt": {"method": "lora"}}),
     "few-adapters": Arm("few", {**FEW, **NARROW, "adapt": {"method": "adapters", "rank": 32}}),
     "few-prefix": Arm("few", {**FEW, **NARROW, "adapt": {"method": "prefix"}}),
-    "few-exits": Arm("few", {**FEW, "exits": {"after": [4, 6, 9]}}),
+    "few-exits": Arm("few", {**FEW, **EXITS}),
     "few-pretrained": Arm("few", FEW, pretrained=True),
     "few-adversarial": Arm("few", {**FEW, "adversarial": 0.5}),
     "few-synonyms-deletion-swap": Arm(

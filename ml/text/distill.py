@@ -81,7 +81,7 @@ def student(teacher: TextNetwork, layers: Sequence[int], exits: Sequence[int] = 
         raise InputError("teacher", "it was tuned by a prefix", "name one whose weights were tuned")
     found = copy.deepcopy(teacher)
     model.keep(found, layers)
-    model.leave_after(found, exits)
+    found.leave_after(exits)
     return found
 
 

@@ -107,38 +107,39 @@ class Explainer:
 
     def answer(self, text: str) -> str:
         """The sentiment that the full weights give a text."""
-        return self.classes[int(self._answered(torch.tensor([self.tokenizer.encode(text).ids]))[0].argmax())]
+        ids = torch.tensor([self.tokenizer.encode(text).ids])
+        return self.classes[int(self._answered(ids, torch.ones_like(ids))[1][0].argmax())]
 
-    def _answered(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of the sentiment (3,) and the intent () of one text; from here on `network` answers by the head that
-        answers this text: its first exit that is sure, else the last layer.
+    def _answered(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """The head that answers the first of these texts (its first exit that is sure, else the last layer), and the
+        logits of that head's sentiment (texts, 3) and of the intent (texts,) of all.
         """
         with torch.no_grad():
-            sentiments, intent, _ = self.network.answers(ids, torch.ones_like(ids))
-        sure = (float(found.softmax(-1).max()) > bound for found, bound in zip(sentiments, self.sure, strict=False))
-        self.network.answering = next((at for at, leaves in enumerate(sure) if leaves), len(self.sure))
-        return sentiments[self.network.answering][0], intent[0]
+            sentiments, intent, _ = self.network.answers(ids, mask)
+        sure = (float(found[0].softmax(-1).max()) > bound for found, bound in zip(sentiments, self.sure, strict=False))
+        head = next((at for at, leaves in enumerate(sure) if leaves), len(self.sure))
+        return head, sentiments[head], intent
 
     def explain(self, text: str) -> Explained:
         """Explain one text that is not blank; what is cut in serving is cut here."""
         encoding = self.tokenizer.encode(text)
         ids = torch.tensor([encoding.ids])
         kept = torch.tensor(encoding.special_tokens_mask, dtype=torch.bool)
-        sentiment, intent = self._answered(ids)
-        shares = torch.softmax(sentiment.double(), -1)
+        head, sentiment, intent = self._answered(ids, torch.ones_like(ids))
+        shares = torch.softmax(sentiment[0].double(), -1)
         named = int(shares.argmax())
-        pieces, gap = self._attributions(ids, kept, named)
+        pieces, gap = self._attributions(ids, kept, named, head)
         return Explained(
             text,
             self.classes[named],
             {name: float(share) for name, share in zip(self.classes, shares, strict=True)},
-            float(torch.sigmoid(intent.double())),
+            float(torch.sigmoid(intent[0].double())),
             _words(text, encoding.offsets, pieces),
             gap,
         )
 
     def _attributions(
-        self, ids: torch.Tensor, kept: torch.Tensor, named: int
+        self, ids: torch.Tensor, kept: torch.Tensor, named: int, head: int = -1
     ) -> tuple[dict[str, Floats], dict[str, float]]:
         """Attributions a piece (pieces,) of each answer, and the completeness errors."""
         end = self.table[ids]
@@ -147,12 +148,12 @@ class Explainer:
         for nodes, weights in zip(self.nodes.split(_ROWS), self.weights.split(_ROWS), strict=True):
             points = (start + nodes[:, None, None] * (end - start)).requires_grad_(True)
             with torch.enable_grad():
-                answers = {answer: value.sum() for answer, value in self._answers(points, named).items()}
+                answers = {answer: value.sum() for answer, value in self._answers(points, named, head).items()}
             for last, (answer, value) in enumerate(answers.items(), 1):
                 (slope,) = torch.autograd.grad(value, points, retain_graph=last < len(answers))
                 sums[answer] += (weights[:, None, None] * slope).sum(0)
         with torch.no_grad():
-            ends = self._answers(torch.cat([start, end]), named)
+            ends = self._answers(torch.cat([start, end]), named, head)
         found, gap = {}, {}
         for answer in ANSWERS:
             pieces = ((end - start) * sums[answer]).sum(-1)[0].double()
@@ -160,13 +161,13 @@ class Explainer:
             gap[answer] = float(pieces.sum() - (ends[answer][1] - ends[answer][0]))
         return found, gap
 
-    def _answers(self, embedded: torch.Tensor, named: int) -> dict[str, torch.Tensor]:
+    def _answers(self, embedded: torch.Tensor, named: int, head: int) -> dict[str, torch.Tensor]:
         """The two answers, shape (rows,), for word embeddings of shape (rows, pieces, hidden)."""
         rows, pieces, hidden = embedded.shape
         spare = self.pad + 1  # an embedding's padding row has no gradient, so no place may look that one up
         table = torch.cat([embedded.new_zeros(spare, hidden), embedded.reshape(-1, hidden)])
         ids = spare + torch.arange(rows * pieces).view(rows, pieces)
-        sentiment, intent, _ = functional_call(self.network, {self.place: table}, (ids, torch.ones_like(ids)))
+        sentiment, intent, _ = functional_call(self.network, {self.place: table}, (ids, torch.ones_like(ids), head))
         return {"sentiment": sentiment[:, named] - sentiment.mean(-1), "intent": intent}
 
     def deletion_curve(self, text: str, order: Sequence[Word], answer: str = "sentiment") -> Floats:
@@ -176,7 +177,6 @@ class Explainer:
         """
         encoding = self.tokenizer.encode(text)
         bounds = piece_bounds(text, encoding.offsets)
-        self._answered(torch.tensor([encoding.ids]))
         rows = [list(encoding.ids)]
         for share in SHARES:
             gone = [(w.start, w.end) for w in order[: max(1, round(share * len(order)))]]
@@ -187,8 +187,7 @@ class Explainer:
         for at, row in enumerate(rows):
             ids[at, : len(row)] = torch.tensor(row)
             mask[at, : len(row)] = 1
-        with torch.no_grad():
-            sentiment, intent, _ = self.network(ids, mask)
+        _, sentiment, intent = self._answered(ids, mask)
         named = int(sentiment[0].argmax())
         found = torch.softmax(sentiment, -1)[1:, named] if answer == "sentiment" else intent[1:].sigmoid()
         return np.asarray(found.double().numpy(), dtype=np.float64)

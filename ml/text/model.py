@@ -42,17 +42,8 @@ def build(base: Path, keep_layers: Sequence[int] | None = None, exits: Sequence[
     nn.init.constant_(network.intent.bias, _SILENT)
     if keep_layers is not None:
         keep(network, keep_layers)
-    leave_after(network, exits)
-    return network
-
-
-def leave_after(network: TextNetwork, exits: Sequence[int]) -> None:
-    """Give the network fresh exits after so many layers. Raises InputError where they do not rise below its last."""
-    depth = len(network.encoder.encoder.layer)
-    if list(exits) != sorted({after for after in exits if 0 < after < depth}):
-        remedy = f"name rising numbers from 1 to {depth - 1}, or none"
-        raise InputError("training configuration", f"exits after {list(exits)} do not fit", remedy, field="exits.after")
     network.leave_after(exits)
+    return network
 
 
 def keep(network: TextNetwork, layers: Sequence[int]) -> None:

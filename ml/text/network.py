@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from flashsale.errors import InputError
 from ml.text.encoder import layers
 
 #: Logits: of the sentiment (batch, 3) a head, of the intent (batch,), of the tags (batch, pieces, 2).
@@ -67,15 +68,19 @@ class TextNetwork(nn.Module):
         self.intent = nn.Linear(config.hidden_size, 1)
         self.tags = nn.Linear(config.hidden_size, tags)
         self.exits = nn.ModuleList()
-        self.answering = -1  # whose sentiment `forward` gives, of `heads`
         for name in ("sentence", "piece"):
             self.register_buffer(f"{name}_centre", torch.zeros(config.hidden_size))
             self.register_buffer(f"{name}_scale", torch.ones(config.hidden_size))
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits for ids and mask of shape (batch, pieces): (batch, 3), (batch,), (batch, pieces, 2)."""
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, head: int = -1
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits for ids and mask of shape (batch, pieces): (batch, 3), (batch,), (batch, pieces, 2).
+
+        `head` says whose sentiment, of `heads`.
+        """
         sentiments, intent, tags = self.answers(ids, mask)
-        return sentiments[self.answering], intent, tags
+        return sentiments[head], intent, tags
 
     def answers(self, ids: torch.Tensor, mask: torch.Tensor) -> Answers:
         """As `forward`, with the sentiment of every exit before the last layer's."""
@@ -102,7 +107,16 @@ class TextNetwork(nn.Module):
         return [*(leave.after for leave in self.exits), len(self.encoder.encoder.layer)]
 
     def leave_after(self, depths: Sequence[int]) -> None:
-        """Give the network fresh exits after so many layers each, rising."""
+        """Give the network fresh exits after so many layers each. Raises InputError where they do not rise below its
+        last.
+        """
+        whole = len(self.encoder.encoder.layer)
+        if list(depths) != sorted({after for after in depths if 0 < after < whole}):
+            problem, remedy = (
+                f"exits after {list(depths)} do not fit",
+                f"name rising numbers from 1 to {whole - 1}, or none",
+            )
+            raise InputError("training configuration", problem, remedy, field="exits.after")
         size, sentiments = self.sentiment.in_features, self.sentiment.out_features
         self.exits = nn.ModuleList([Exit(after, size, sentiments) for after in depths])
 

@@ -19,16 +19,10 @@ from ml.text.network import TextNetwork
 from ml.text.reading import tokenizer_of
 from ml.text.scorer import NEVER, Scorer
 from ml.text.train import Trainer, seed_everything
-from tests.ml.text.conftest import WORDS
+from tests.ml.text.test_compress import sentences
 from tests.ml.text.test_training import _config, _rows
 
-WORDLIST = [word.strip("▁") for word in WORDS]
 NUMBERS = ["p_negative", "p_neutral", "p_positive", "p_intent"]
-
-
-def sentences(count: int) -> list[str]:
-    dice = np.random.default_rng(3)
-    return list(dict.fromkeys(" ".join(dice.choice(WORDLIST, dice.integers(2, 14))) for _ in range(count)))
 
 
 @pytest.fixture()
@@ -49,7 +43,7 @@ def saved(network: TextNetwork, base: Path, folder: Path, *sure: float) -> Path:
 def test_a_sure_exit_answers_and_the_last_layer_answers_the_rest(
     network: TextNetwork, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = sentences(60)
+    texts = sentences(60, seed=3)
     first = Scorer(saved(network, tiny_base, tmp_path / "first", 0.0), precision="fp32").score(texts)
     bound = float(first[NUMBERS[:3]].max(axis=1).median())
     folder = saved(network, tiny_base, tmp_path / "m", bound)
@@ -84,7 +78,7 @@ def test_those_who_left_are_not_worked_on(
         return rise(self, states, mask, depths)
 
     monkeypatch.setattr(scorer.Encoder, "rise", counted)
-    texts = sentences(40)
+    texts = list(dict.fromkeys(sentences(40, seed=3)))
     for sure, above in ((0.0, 0), (NEVER, len(texts))):
         rows.clear()
         Scorer(saved(network, tiny_base, tmp_path / str(sure), sure), precision="fp32").score(texts)
@@ -194,7 +188,7 @@ def test_every_head_is_evened(network: TextNetwork, tiny_base: Path) -> None:
 
 
 def test_ranges_are_measured_above_an_exit_too(network: TextNetwork, tiny_base: Path, tmp_path: Path) -> None:
-    easy, texts = saved(network, tiny_base, tmp_path / "easy", 0.0), sentences(40)
+    easy, texts = saved(network, tiny_base, tmp_path / "easy", 0.0), sentences(40, seed=3)
     hard = saved(network, tiny_base, tmp_path / "hard", NEVER)
     one, other = compress.measure(easy, texts), compress.measure(hard, texts)
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -77,7 +77,7 @@ def test_the_gradient_of_a_straight_line_is_its_weights(explainer: Explainer) ->
     generator = torch.Generator().manual_seed(5)
     weights = torch.randn(explainer.table.shape[1], generator=generator)
 
-    def linear(embedded: torch.Tensor, named: int) -> dict[str, torch.Tensor]:
+    def linear(embedded: torch.Tensor, named: int, head: int) -> dict[str, torch.Tensor]:
         return {"sentiment": (embedded @ weights).sum(-1), "intent": 2 * (embedded @ weights).sum(-1)}
 
     ids, kept = torch.tensor([[0, 7, 9, 2]]), torch.tensor([True, False, False, True])
