@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.harness import Result, machine, parser, write
 
 PLAIN: dict[str, Any] = {"adversarial": 0.0, "exits": {}}
-EXITS = {"exits": {"after": [4, 6, 9]}}
+EXITS = {"exits": {"after": [4, 6, 9], "apart": 0.01}}
 FEW = {"rows": {"zh": 400, "en": 400}, "epochs": 12, "evaluate_every": 20, "patience": 12}
 NARROW = {"encoder_rate": 1e-3, "head_rate": 1e-3, "layer_decay": 1.0}  # methods that train few weights want more rate
 DRAWS = 1000
@@ -180,7 +180,8 @@ def main() -> None:
                 words = " ".join(f"{key} {value:.3f}" for key, value in sorted(found["figures"].items()))
                 print(f"{name} seed {seed}: {found['seconds']:.0f} s {words}", flush=True)
         wanted = [name for name in args.arms if name != ARMS[name].beside]
-        write("options", [bench.compared(name, seeds) for name in wanted], quick=args.quick)
+        # arms are measured on the machines that suit them: figures of those not named stay
+        write("options", [bench.compared(name, seeds) for name in wanted], quick=args.quick, others=True)
 
 
 if __name__ == "__main__":
