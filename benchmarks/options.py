@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks.harness import Result, machine, parser, write
+from ml.text.config import TrainConfig, load_config
 
 PLAIN: dict[str, Any] = {"adversarial": 0.0, "exits": {}}
-EXITS = {"exits": {"after": [4, 6, 9], "apart": 0.01}}
+EXITS = {"exits": load_config("full").exits.model_dump()}
 FEW = {"rows": {"zh": 400, "en": 400}, "epochs": 12, "evaluate_every": 20, "patience": 12}
 NARROW = {"encoder_rate": 1e-3, "head_rate": 1e-3, "layer_decay": 1.0}  # methods that train few weights want more rate
 DRAWS = 1000
@@ -90,7 +91,6 @@ class Bench:
         """Train one arm and read the test sentences with it."""
         from ml.text import evaluate, model, pipeline
         from ml.text.calibrate import temper
-        from ml.text.config import TrainConfig, load_config
         from ml.text.scorer import Scorer
         from ml.text.train import Trainer, seed_everything
 

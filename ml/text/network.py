@@ -112,10 +112,8 @@ class TextNetwork(nn.Module):
         """
         whole = len(self.encoder.encoder.layer)
         if list(depths) != sorted({after for after in depths if 0 < after < whole}):
-            problem, remedy = (
-                f"exits after {list(depths)} do not fit",
-                f"name rising numbers from 1 to {whole - 1}, or none",
-            )
+            problem = f"exits after {list(depths)} do not fit"
+            remedy = f"name rising numbers from 1 to {whole - 1}, or none"
             raise InputError("training configuration", problem, remedy, field="exits.after")
         size, sentiments = self.sentiment.in_features, self.sentiment.out_features
         self.exits = nn.ModuleList([Exit(after, size, sentiments) for after in depths])
