@@ -3,11 +3,11 @@
     python benchmarks/options.py [--quick] [--arms NAME …] [--runs DIR]
 
 Every arm is the configuration `full` without its adversarial steps and exits and with one thing changed; those named
-`few-…` have 400 labelled sentences a language and are held against `few`. `pretrained` reads the training sentences
-without their labels first. An arm's figure is sentiment macro-F1 on the frozen test sentences, the mean of the
-languages and of the seeds; `ratio` is over its plain arm, the interval a bootstrap over sentences in which both arms
-and all seeds see the same draw. With `--runs` each run's answers are kept in a folder, so that several processes can
-share the work and the last one adds it up.
+`few-…` have 400 labelled sentences a language and are held against `few`, those named `six-few-…` besides the lower
+six layers, as the demo has. `pretrained` reads the training sentences without their labels first. An arm's figure is
+sentiment macro-F1 on the frozen test sentences, the mean of the languages and of the seeds; `ratio` is over its plain
+arm, the interval a bootstrap over sentences in which both arms and all seeds see the same draw. With `--runs` each
+run's answers are kept in a folder, so that several processes can share the work and the last one adds it up.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ml.text.config import TrainConfig, load_config
 PLAIN: dict[str, Any] = {"adversarial": 0.0, "exits": {}}
 EXITS = {"exits": load_config("full").exits.model_dump()}
 FEW = {"rows": {"zh": 400, "en": 400}, "epochs": 12, "evaluate_every": 20, "patience": 12}
+SHORT = {**FEW, "keep_layers": list(range(6)), "max_tokens": 64, "epochs": 8, "patience": 8}  # the demo's six layers
 NARROW = {"encoder_rate": 1e-3, "head_rate": 1e-3, "layer_decay": 1.0}  # methods that train few weights want more rate
 DRAWS = 1000
 
@@ -58,6 +59,8 @@ ARMS = {
     "few-prefix": Arm("few", {**FEW, **NARROW, "adapt": {"method": "prefix"}}),
     "few-exits": Arm("few", {**FEW, **EXITS}),
     "few-pretrained": Arm("few", FEW, pretrained=True),
+    "six-few": Arm("six-few", SHORT),
+    "six-few-pretrained": Arm("six-few", SHORT, pretrained=True),
     "few-adversarial": Arm("few", {**FEW, "adversarial": 0.5}),
     "few-synonyms-deletion-swap": Arm(
         "few", {**FEW, "augment": {"synonyms": 1.0, "deletion": 1.0, "swap": 1.0}}
@@ -97,14 +100,14 @@ class Bench:
         config = TrainConfig.model_validate({**load_config("full").model_dump(), **PLAIN, **arm.changes})
         if self.quick:
             config = config.model_copy(update={"epochs": 1, "max_tokens": 32})
-        base = self.read_first() if arm.pretrained else self.base
+        base = self.read_first(config) if arm.pretrained else self.base
         sets = self.sets
         if config.rows:  # copies are made of the sentences that are taken, no others
             kept = [[e for e in sets["train"] if e.language == name][:most] for name, most in config.rows.items()]
             sets = {**sets, "train": [example for rows in kept for example in rows]}
         rows, held = pipeline.encoded(config, base, sets, [])
         seed_everything(seed)
-        network = model.build(base, exits=config.exits.after)
+        network = model.build(base, config.keep_layers, config.exits.after)
         history = Trainer(network, config, pad=model.pad_of(base), seed=seed).fit(rows, held)
         sizes = {"pad": model.pad_of(base), "batch_tokens": 4 * config.batch_tokens}
         fitted = temper(network, held, apart=config.exits.apart, **sizes)
@@ -117,14 +120,14 @@ class Bench:
         figures = evaluate.metrics(sets["test"], found)
         return {"sentiments": [p.sentiment for p in found], "seconds": history.seconds, "figures": figures}
 
-    def read_first(self) -> Path:
-        """A base that has read the training sentences three times, masked; made once."""
+    def read_first(self, config: TrainConfig) -> Path:
+        """A base that has read the training sentences without their labels; made once for a number of layers."""
         from ml.text.pretrain import pretrain
 
-        place = self.runs / "pretrained"
+        place = self.runs / f"pretrained-{len(config.keep_layers or ())}"
         if not (place / "pretraining.json").is_file():
             texts: list[str | None] = [example.text for example in self.sets["train"]]
-            pretrain(texts, place, base=str(self.base), epochs=1 if self.quick else 3)
+            pretrain(texts, place, base=str(self.base), config=config)
         return place
 
     def compared(self, name: str, seeds: list[int]) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ _MAX_INTENT_WEIGHT = 8.0
 _BUCKET_BATCHES = 40
 
 Tensors = dict[str, torch.Tensor]
+Row = TypeVar("Row", bound=Encoded)
 
 
 def batches(
-    rows: Sequence[Encoded], batch_tokens: int, rng: random.Random | None, *, grain: int = 1
-) -> Iterator[list[Encoded]]:
+    rows: Sequence[Row], batch_tokens: int, rng: random.Random | None, *, grain: int = 1
+) -> Iterator[list[Row]]:
     """Yield batches of similar lengths, each at most `batch_tokens` pieces with padding counted.
 
     With `rng` rows are shuffled, sorted by length within chunks, and the batches shuffled again; without,
@@ -34,9 +35,9 @@ def batches(
         typical = sum(len(row.ids) for row in rows) / max(len(rows), 1)
         size = max(1, int(_BUCKET_BATCHES * batch_tokens / max(typical, 1)))
         chunks = [order[at : at + size] for at in range(0, len(order), size)]
-    made: list[list[Encoded]] = []
+    made: list[list[Row]] = []
     for chunk in chunks:
-        current: list[Encoded] = []
+        current: list[Row] = []
         for index in sorted(chunk, key=lambda i: (len(rows[i].ids), i)):
             if current and (len(current) + 1) * padded(len(rows[index].ids), grain) > batch_tokens:
                 made.append(current)

@@ -72,8 +72,9 @@ def _add_choices(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     read.add_argument("--in", dest="source", type=Path, nargs="+", required=True, help="files with a column `text`")
     read.add_argument("--out", type=Path, required=True, help="folder of the new base model")
     read.add_argument("--base", help="as for `train`")
+    read.add_argument("--config", help="whose reading and layers to use; default: canonical, all layers")
     read.add_argument("--epochs", type=int, default=1)
-    read.add_argument("--rate", type=float, default=1e-4, help="largest learning rate")
+    read.add_argument("--rate", type=float, default=2e-4, help="largest learning rate")
     read.set_defaults(func=_pretrain)
     for parser in (folds, tune, read):
         parser.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
@@ -157,11 +158,15 @@ def _tune(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pretrain(args: argparse.Namespace) -> dict[str, Any]:
+    from ml.text.config import load_config
     from ml.text.pretrain import pretrain
     from ml.text.score import read_texts
 
     texts = [text for source in args.source for text in read_texts(source)["text"].to_pylist()]
-    return pretrain(texts, args.out, base=args.base, epochs=args.epochs, rate=args.rate, threads=args.threads)
+    config = load_config(args.config) if args.config else None
+    return pretrain(
+        texts, args.out, base=args.base, config=config, epochs=args.epochs, rate=args.rate, threads=args.threads
+    )
 
 
 def _score(args: argparse.Namespace) -> dict[str, Any]:

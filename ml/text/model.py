@@ -41,20 +41,20 @@ def build(base: Path, keep_layers: Sequence[int] | None = None, exits: Sequence[
         nn.init.zeros_(head.bias)
     nn.init.constant_(network.intent.bias, _SILENT)
     if keep_layers is not None:
-        keep(network, keep_layers)
+        keep(network.encoder, keep_layers)
     network.leave_after(exits)
     return network
 
 
-def keep(network: TextNetwork, layers: Sequence[int]) -> None:
-    """Drop all layers of the encoder but these; dropping every second or third keeps the most (Sajjad et al. 2023)."""
-    stack = network.encoder.encoder.layer
+def keep(encoder: BertModel, layers: Sequence[int]) -> None:
+    """Drop all layers of an encoder but these; dropping every second or third keeps the most (Sajjad et al. 2023)."""
+    stack = encoder.encoder.layer
     wrong = [at for at in layers if not 0 <= at < len(stack)]
     if wrong or not layers:
         problem = f"there is no layer {wrong[0]}" if wrong else "no layer is kept"
         raise InputError("training configuration", problem, f"name some of 0 to {len(stack) - 1}", field="keep_layers")
-    network.encoder.encoder.layer = nn.ModuleList([stack[at] for at in layers])
-    network.encoder.config.num_hidden_layers = len(layers)
+    encoder.encoder.layer = nn.ModuleList([stack[at] for at in layers])
+    encoder.config.num_hidden_layers = len(layers)
 
 
 def pad_of(folder: Path) -> int:
