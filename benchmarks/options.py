@@ -6,8 +6,9 @@ Every arm is the configuration `full` without its adversarial steps and exits an
 `few-…` have 400 labelled sentences a language and are held against `few`, those named `six-few-…` besides the lower
 six layers, as the demo has. `pretrained` reads the training sentences without their labels first. An arm's figure is
 sentiment macro-F1 on the frozen test sentences, the mean of the languages and of the seeds; `ratio` is over its plain
-arm, the interval a bootstrap over sentences in which both arms and all seeds see the same draw. With `--runs` each
-run's answers are kept in a folder, so that several processes can share the work and the last one adds it up.
+arm, the interval a bootstrap over sentences in which both arms and all seeds see the same draw; `…_zh` and `…_en` are
+the languages apart. With `--runs` each run's answers are kept in a folder, so that several processes can share the
+work and the last one adds it up.
 """
 
 from __future__ import annotations
@@ -130,23 +131,30 @@ class Bench:
             pretrain(texts, place, base=str(self.base), config=config)
         return place
 
-    def compared(self, name: str, seeds: list[int]) -> Result:
-        """An arm beside its plain one."""
+    def compared(self, name: str, seeds: list[int]) -> list[Result]:
+        """An arm beside its plain one: on the mean of the languages, and in each."""
         truth = np.array([e.sentiment for e in self.sets["test"]])
         languages = np.array([e.language for e in self.sets["test"]])
         mine, peers = (
             [np.array(self.answers(which, seed)["sentiments"]) for seed in seeds] for which in (name, ARMS[name].beside)
         )
-        rng = np.random.default_rng(0)
-        draws = [
-            np.ones(len(truth)),
-            *(rng.multinomial(len(truth), [1 / len(truth)] * len(truth)) for _ in range(DRAWS)),
-        ]
-        scores = np.array([[mean_f1(truth, side, languages, weight) for side in (mine, peers)] for weight in draws])
-        ratios = scores[:, 0] / scores[:, 1]
-        low, high = np.quantile(ratios[1:], [0.025, 0.975])
-        bounds = float(ratios[0]), float(low), float(high)
-        return Result(f"option_{name}", *bounds, float(scores[0, 0]), float(scores[0, 1]), "macro-F1", machine())
+        found = [_ratio(f"option_{name}", truth, mine, peers, languages)]
+        for language in np.unique(languages):
+            rows = languages == language
+            ours, theirs = ([said[rows] for said in side] for side in (mine, peers))
+            found.append(_ratio(f"option_{name}_{language}", truth[rows], ours, theirs, languages[rows]))
+        return found
+
+
+def _ratio(name: str, truth: Any, mine: list[Any], peers: list[Any], languages: Any) -> Result:
+    """Macro-F1 over the plain arm's, with a bootstrap over sentences that both sides and all seeds share."""
+    rng = np.random.default_rng(0)
+    draws = [np.ones(len(truth)), *(rng.multinomial(len(truth), [1 / len(truth)] * len(truth)) for _ in range(DRAWS))]
+    scores = np.array([[mean_f1(truth, side, languages, weight) for side in (mine, peers)] for weight in draws])
+    ratios = scores[:, 0] / scores[:, 1]
+    low, high = np.quantile(ratios[1:], [0.025, 0.975])
+    bounds = float(ratios[0]), float(low), float(high)
+    return Result(name, *bounds, float(scores[0, 0]), float(scores[0, 1]), "macro-F1", machine())
 
 
 def mean_f1(truth: Any, runs: list[Any], languages: Any, weight: Any) -> float:
@@ -184,7 +192,7 @@ def main() -> None:
                 print(f"{name} seed {seed}: {found['seconds']:.0f} s {words}", flush=True)
         wanted = [name for name in args.arms if name != ARMS[name].beside]
         # arms are measured on the machines that suit them: figures of those not named stay
-        write("options", [bench.compared(name, seeds) for name in wanted], quick=args.quick, others=True)
+        write("options", [row for name in wanted for row in bench.compared(name, seeds)], quick=args.quick, others=True)
 
 
 if __name__ == "__main__":
