@@ -73,11 +73,11 @@ def _cased(word: str, text: str) -> str:
 def fairness(scorer: Reader) -> dict[str, Any]:
     """Score every filled template and return the shifts.
 
-    The answer is `{"<language>.<attribute>": {probability: {"shift", "pair", "worst", "largest", "by_polarity"}}}`, for
-    `name`, `gender`, `region` and each `dialect`: `shift` is the largest absolute mean shift between two groups and
-    `pair` names them (the first has the higher score), `worst` and `largest` are the mean and the maximum over
-    templates of the spread between groups, `by_polarity` the largest mean shift within each kind of template. All in
-    probability.
+    The answer is `{"<language>.<attribute>": {probability: {"shift", "error", "pair", "worst", "largest",
+    "by_polarity"}}}`, for `name`, `gender`, `region` and each `dialect`: `shift` is the largest absolute mean shift
+    between two groups, `error` its standard error over templates and `pair` names the two (the first has the higher
+    score), `worst` and `largest` are the mean and the maximum over templates of the spread between groups,
+    `by_polarity` the largest mean shift within each kind of template. All in probability.
     """
     plans: dict[str, tuple[list[str], list[str], list[list[list[str]]]]] = {}
     for language in ("zh", "en"):
@@ -101,10 +101,12 @@ def _shifts(
     means = np.array([[np.mean([shares[text] for text in words]) for words in row] for row in texts])
     spread = means.max(1) - means.min(1)
     shift, pair = _largest(groups, means)
+    apart = means[:, groups.index(pair[0])] - means[:, groups.index(pair[1])]
     marks = np.array(kinds)
     within = {POLARITIES[k]: round(_largest(groups, means[marks == k])[0], 4) for k in dict.fromkeys(kinds)}
     return {
         "shift": round(shift, 4),
+        "error": round(float(apart.std(ddof=1) / np.sqrt(len(apart))), 4),
         "pair": list(pair),
         "worst": round(float(spread.mean()), 4),
         "largest": round(float(spread.max()), 4),
@@ -130,6 +132,7 @@ def fairness_checks(found: Mapping[str, Any]) -> list[Check]:
     for name, shifts in found.items():
         worst = max(SHIFTED, key=lambda q: shifts[q]["shift"])
         one = shifts[worst]
-        words = f"{worst}, {one['pair'][0]} over {one['pair'][1]}; single sentences up to {one['largest']:.2f}"
+        words = f"{worst}, {one['pair'][0]} over {one['pair'][1]}, standard error {one['error']:.3f}"
+        words += f"; single sentences up to {one['largest']:.2f}"
         checks.append(Check(f"shift by {name}", one["shift"] <= limit, one["shift"], limit, "", words))
     return checks
