@@ -103,7 +103,7 @@ def test_fairness_material_is_serious_and_filled() -> None:
     for language in ("zh", "en"):
         table = fairness.tables()[language]
         assert len(table["who"]) + len(table["where"]) >= 30 and len(table["groups"]["name"]) >= 5
-        assert all(len(pairs) >= 10 for pairs in table["dialect"].values()) and len(table["dialect"]) == 3
+        assert all(len(pairs) >= 36 for pairs in table["dialect"].values()) and len(table["dialect"]) == 3
         for attribute in fairness.ATTRIBUTES:
             groups, kinds, texts = fairness.fill(language, attribute)
             assert len(texts) == len(kinds) and all(len(row) == len(groups) for row in texts)
