@@ -80,7 +80,7 @@ def student(teacher: TextNetwork, layers: Sequence[int], exits: Sequence[int] = 
     if teacher.prefix is not None:
         raise InputError("teacher", "it was tuned by a prefix", "name one whose weights were tuned")
     found = copy.deepcopy(teacher)
-    model.keep(found, layers)
+    model.keep(found.encoder, layers)
     found.leave_after(exits)
     return found
 
