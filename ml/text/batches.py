@@ -16,12 +16,12 @@ _MAX_INTENT_WEIGHT = 8.0
 _BUCKET_BATCHES = 40
 
 Tensors = dict[str, torch.Tensor]
-Row = TypeVar("Row", bound=Encoded)
+Some = TypeVar("Some", bound=Encoded)
 
 
 def batches(
-    rows: Sequence[Row], batch_tokens: int, rng: random.Random | None, *, grain: int = 1
-) -> Iterator[list[Row]]:
+    rows: Sequence[Some], batch_tokens: int, rng: random.Random | None, *, grain: int = 1
+) -> Iterator[list[Some]]:
     """Yield batches of similar lengths, each at most `batch_tokens` pieces with padding counted.
 
     With `rng` rows are shuffled, sorted by length within chunks, and the batches shuffled again; without,
@@ -35,9 +35,9 @@ def batches(
         typical = sum(len(row.ids) for row in rows) / max(len(rows), 1)
         size = max(1, int(_BUCKET_BATCHES * batch_tokens / max(typical, 1)))
         chunks = [order[at : at + size] for at in range(0, len(order), size)]
-    made: list[list[Row]] = []
+    made: list[list[Some]] = []
     for chunk in chunks:
-        current: list[Row] = []
+        current: list[Some] = []
         for index in sorted(chunk, key=lambda i: (len(rows[i].ids), i)):
             if current and (len(current) + 1) * padded(len(rows[index].ids), grain) > batch_tokens:
                 made.append(current)

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from flashsale.errors import InputError
 from flashsale.yaml_text import parse_yaml
+from ml.text.weak import language_of, longest_first
 
 RULES = Path(__file__).parent / "rules" / "judging.yaml"
-_HAN = re.compile(r"[\u4e00-\u9fff]")
 _BEFORE = 20  # characters in which a word that turns another round is looked for
 
 Side = Literal["praise", "blame", "neither"]
@@ -42,7 +42,7 @@ class Lists:
 
 def judging_words(text: str) -> list[Word]:
     """The words of a Chinese (any Chinese character) or English text that judge, in order."""
-    lists = load_lists()["zh" if _HAN.search(text) else "en"]
+    lists = load_lists()[language_of(text)]
     found: list[Word] = []
     for match in lists.words.finditer(text):
         before = text[max(0, match.start() - _BEFORE) : match.start()]
@@ -62,7 +62,7 @@ def _lists(language: str, raw: dict[str, Any]) -> Lists:
     if both := sorted(set(praise) & set(blame)):
         raise InputError(RULES.name, f"{both[0]!r} praises and blames", "keep one", field=language)
     sides: dict[str, Side] = dict.fromkeys(praise, "praise") | dict.fromkeys(blame, "blame")
-    longest = "|".join(map(re.escape, sorted(sides, key=lambda word: (-len(word), word))))
+    longest = longest_first(sides)
     turns = "|".join(map(re.escape, raw["turns"].split()))
     if language == "zh":
         return Lists(sides, re.compile(longest), re.compile(f"(?:{turns})$"))

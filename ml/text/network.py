@@ -15,6 +15,12 @@ from ml.text.encoder import layers
 Answers = tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]
 
 
+def mean_of(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of float32 states (batch, pieces, hidden) over the pieces of a text, shape (batch, hidden)."""
+    weights = mask.unsqueeze(-1).to(torch.float32)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
 class Exit(nn.Module):
     """A sentiment head on the states after some of the layers: what it is sure of need go no further.
 
@@ -127,8 +133,7 @@ class TextNetwork(nn.Module):
         with torch.autocast(kind, enabled=False):
             every = layers(self.encoder, ids, mask, dtype=dtype, prefix=self.prefix, beside=list(self.beside))
             read = [states.float() for depth, states in enumerate(every, start=1) if depth in self.depths]
-            weights = mask.unsqueeze(-1).to(torch.float32)
-            return read[0], [(states * weights).sum(1) / weights.sum(1).clamp(min=1) for states in read]
+            return read[0], [mean_of(states, mask) for states in read]
 
     def word_embeddings(self) -> nn.Parameter:
         """The table of word embeddings, shape (pieces, hidden)."""

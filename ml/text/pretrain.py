@@ -37,6 +37,7 @@ from ml.text.embedded import ensure_base_model
 from ml.text.encoder import encode, normed
 from ml.text.judging import judging_words
 from ml.text.model import keep
+from ml.text.network import mean_of
 from ml.text.reading import plain, tokenizer_of
 from ml.text.scorer import fast_bf16
 
@@ -263,7 +264,7 @@ class Reader:
         with torch.inference_mode():
             for batch in batches(rows, 4 * self.batch_tokens, None):
                 ids, mask = self._grid([row.ids for row in batch])
-                means.append(_mean(encode(self.start, ids, mask, dtype=self.dtype), mask))
+                means.append(mean_of(encode(self.start, ids, mask, dtype=self.dtype).float(), mask))
         found = torch.cat(means)
         self.centre, self.scale = found.mean(0).clone(), found.std(0, correction=0).clamp(min=1e-6).clone()
 
@@ -284,7 +285,7 @@ class Reader:
         wanted = torch.tensor(goals, dtype=torch.long, device=self.device)
         guessed = F.cross_entropy(self.guesser(chosen).float(), wanted, reduction="sum")
         sides = torch.tensor([one.verdict for one in hidden], device=self.device)
-        said = self.verdict((_mean(states, mask) - self.centre) / self.scale)
+        said = self.verdict((mean_of(states.float(), mask) - self.centre) / self.scale)
         verdict = F.cross_entropy(said, sides, reduction="sum")
         verdicts = sum(any(one.verdict) for one in hidden)
         return Losses(guessed, len(goals), verdict, verdicts, self._moved(states, batch))
@@ -309,12 +310,6 @@ def _row(text: str, found: Any) -> Row:
     ]
     known = tuple((places, side == "praise") for places, side in at if places and side != "neither")
     return Row(found.ids, [], 0, 0, words=known, silent=not words)
-
-
-def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of the states over pieces, in float32, shape (rows, hidden)."""
-    weights = mask.unsqueeze(-1).float()
-    return (states.float() * weights).sum(1) / weights.sum(1)
 
 
 def pretrain(

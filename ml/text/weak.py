@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,11 @@ class Rules:
     examples: dict[str, Any]
 
 
+def longest_first(words: Iterable[str]) -> str:
+    """Alternatives of a pattern for any of the words, of which the longest that fits counts."""
+    return "|".join(map(re.escape, sorted(set(words), key=lambda word: (-len(word), word))))
+
+
 @lru_cache(maxsize=4)
 def load_rules(language: str) -> Rules:
     """Return the rules of `zh` or `en`. Raises InputError for another language."""
@@ -48,12 +54,11 @@ def load_rules(language: str) -> Rules:
     intent, spans = table["intent"], table["spans"]
     separator = r"\s+" if chinese else r";\s*"
     words = [word for line in spans["words"] for word in re.split(separator, line.strip()) if word]
-    ordered = sorted(set(words), key=lambda word: (-len(word), word))
-    longest_first = "|".join(map(re.escape, ordered))
+    longest = longest_first(words)
     return Rules(
         wanted=_any(intent["patterns"], chinese),
         unwanted=_any(intent["negations"], chinese),
-        words=re.compile(longest_first if chinese else rf"\b(?:{longest_first})s?\b"),
+        words=re.compile(longest if chinese else rf"\b(?:{longest})s?\b"),
         judged=re.compile(spans["before_judgement"]),
         not_phrases=frozenset(re.split(separator, spans["not_phrases"].strip())),
         not_characters=frozenset(spans["not_characters"]),

@@ -130,9 +130,7 @@ def test_what_cancels_out_over_all_is_stated_by_polarity() -> None:
     texts = [[list(m) for m in means], [[m[0] + "!"] for m in means]]
     shares = {"unsure": 0.6, "sure": 0.9, "unsure!": 0.4, "sure!": 0.1}
     found = fairness._shifts(["a", "b"], ["p", "n"], texts, shares)
-    assert found["error"] == pytest.approx(
-        0.3
-    )  # 0.3 and -0.3: standard deviation 0.3 times the root of 2, over the root of 2
+    assert found["error"] == pytest.approx(0.3)  # of 0.3 and -0.3: their deviation over the root of two
     assert found["shift"] == 0.0 and found["by_polarity"] == {"positive": 0.3, "negative": 0.3}
     assert found["worst"] == found["largest"] == pytest.approx(0.3)
 
