@@ -69,11 +69,23 @@ def phrases(raw: dict[str, Any], language: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     characters, (finder, kin) = str.maketrans(turned()), _kin(language)
-    for dialect, line in raw[language].items():
-        for spoken, standard in _sides(RULES, f"{language}.{dialect}", line):
-            read = standard if spoken == standard else finder.sub(lambda match: kin[match.group()], standard)
-            found.setdefault(spoken.lower().translate(characters), read)
+    for spoken, standard in _entries(raw, language):
+        read = standard if spoken == standard else finder.sub(lambda match: kin[match.group()], standard)
+        found.setdefault(spoken.lower().translate(characters), read)
     return found
+
+
+def _entries(raw: dict[str, Any], language: str) -> Iterator[tuple[str, str]]:
+    """Both sides of every entry of a language's dialects, then of every adjective in every turn that takes any."""
+    for dialect, line in raw[language].items():
+        yield from _sides(RULES, f"{language}.{dialect}", line)
+    graded = dict(raw.get("graded", {}).get(language, {"any": ""}))
+    common = [(word.strip(), word.strip()) for word in graded.pop("any").split(";")]
+    for dialect, given in graded.items():
+        field = f"graded.{language}.{dialect}"
+        own = list(_sides(RULES, f"{field}.words", given["words"]))
+        for turn, standard in _sides(RULES, f"{field}.turns", given["turns"]):
+            yield from ((turn.format(word), standard.format(read)) for word, read in [*own, *common])
 
 
 def places(known: dict[str, str]) -> dict[str, str]:

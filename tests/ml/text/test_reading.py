@@ -63,6 +63,9 @@ def folders(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         ("噚日去嗰間", "昨天去那间"),
         ("贼好,老便宜了", "非常好,非常便宜"),
         ("巴适得很,硬是要得", "非常好,真是好"),
+        ("这鞋老贴身了,贼耐穿,贼拉得劲", "这鞋非常贴身,非常耐穿,非常舒服"),
+        ("客服冷淡惨了,菜相因得板", "客服非常冷淡,菜非常便宜"),
+        ("Dead noisy, mad flimsy and too much costly", "very noisy, very flimsy and very expensive"),
         ("It ain’t worth it", "it is not worth it"),
         ("GUTTED, absolutely", "very disappointed, absolutely"),
         ("i am liking this only", "i like this"),
@@ -86,7 +89,7 @@ def test_what_is_folded(text: str, read: str) -> None:
 
 
 def test_plain_text_stays_and_a_text_of_signs_alone_is_read_as_it_came() -> None:
-    for text in ("性价比很高,下次还会来买!", "The battery died after two weeks. It was 10000 miles.", "📦📦", ""):
+    for text in ("性价比很高,下次还会来买!", "凉得很快,吵得很厉害,不值得很多人看", "第十二回,穿起来不错", "The battery died after two weeks. It was 10000 miles.", "📦📦", ""):
         assert READER.read(text) == (text, [])
 
 
@@ -216,3 +219,16 @@ def test_a_folder_says_how_it_reads(folders: dict[str, Path]) -> None:
 def test_an_entry_with_one_side_is_named() -> None:
     with pytest.raises(InputError, match=r"zh\.x"):
         reading.phrases({"zh": {"x": "嘅=的; 咗"}}, "zh")
+
+
+def test_any_adjective_stands_in_a_turn_and_an_entry_of_its_own_goes_before_it() -> None:
+    turns = {"any": "good; bad", "x": {"turns": "well {}=very {}", "words": "naff=tacky"}}
+    raw = {"en": {"x": "well bad=awful"}, "graded": {"en": turns}}
+    assert reading.phrases(raw, "en") == {
+        "well bad": "awful",
+        "well naff": "very tacky",
+        "well good": "very good",
+    }
+    turns["x"]["words"] = "naff"  # type: ignore[index]
+    with pytest.raises(InputError, match=r"graded\.en\.x\.words"):
+        reading.phrases(raw, "en")
