@@ -19,6 +19,7 @@ from ml.text.network import TextNetwork
 _TARGETS = ["query", "key", "value", "dense"]
 _ORTHOGONAL = 0.5  # AdaLoRA's weight of its orthogonality, as in its paper's code
 _NAME = "default"
+_WEIGHED = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of peft's RankAllocator
 
 
 class Adapted:
@@ -31,8 +32,15 @@ class Adapted:
         """Called after every optimiser step, counted from 0, with gradients still in place."""
 
     def penalty(self) -> torch.Tensor | float:
-        """What the method adds to the loss."""
+        """What the method adds to the loss of a step."""
         return 0.0
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What the method knows beside its parameters, for a checkpoint."""
+        return {}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Put `state` back, after `begin`."""
 
     def merge(self, network: TextNetwork) -> None:
         """Make the network plain again with what was learnt."""
@@ -78,6 +86,27 @@ class LowRank(Adapted):
                 square = value @ value.T if "lora_A" in name else value.T @ value
                 found.append((square - torch.eye(len(square), device=value.device)).norm())
         return _ORTHOGONAL * torch.stack(found).mean()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """How AdaLoRA weighs its ranks so far, and which of them it has kept."""
+        if self.how.method == "lora":
+            return {}
+        weighed = self.tuner.rankallocator
+        found = {f"{part}:{name}": value for part in _WEIGHED for name, value in getattr(weighed, part).items()}
+        kept = self.config.rank_pattern or {}
+        return found | {f"kept:{name}": torch.tensor(ranks) for name, ranks in kept.items()}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on weighing where `state` was taken."""
+        device = next(self.tuner.model.parameters()).device
+        if any(key.startswith("kept:") for key in state):
+            self.config.rank_pattern = {}
+        for key, value in state.items():
+            part, name = key.split(":", 1)
+            if part == "kept":
+                self.config.rank_pattern[name] = value.tolist()
+            else:
+                getattr(self.tuner.rankallocator, part)[name] = value.to(device)
 
     def merge(self, network: TextNetwork) -> None:
         """Add the products to the weights they stand beside."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,50 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from ml.text.data import Encoded
+
 KEPT = 2
 _NOTE = "state.json"
 
 
+def mark_of(shape: str, rows: Iterable[Encoded], start: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 that names a run: how it trains, every row with its labels and its teacher's answers, where it starts."""
+    digest = hashlib.sha256(shape.encode())
+    for row in rows:
+        digest.update(json.dumps([row.ids, row.tags, row.sentiment, row.intent]).encode())
+        if row.taught is not None:
+            digest.update(row.taught.sentiment.tobytes() + row.taught.tags.tobytes() + repr(row.taught.intent).encode())
+    for name, value in sorted(start.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def random_state(device: torch.device) -> torch.Tensor:
+    """The state of this process's random numbers, of the CPU and then of its GPU: bytes (length,)."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return torch.cat(states)
+
+
+def _put_back(state: torch.Tensor) -> None:
+    """Undo `random_state`."""
+    size = len(torch.get_rng_state())
+    torch.set_rng_state(state[:size].cpu())
+    if len(state) > size:
+        torch.cuda.set_rng_state(state[size:].cpu())
+
+
 @dataclass(frozen=True)
 class State:
-    """Everything a run needs to go on to the same end: tensors by name, and the history's fields."""
+    """Everything a run needs to go on to the same end: tensors by name, what its method keeps beside the parameters,
+    and the history's fields.
+    """
 
     tensors: dict[str, torch.Tensor]
     best: dict[str, torch.Tensor]
+    method: dict[str, torch.Tensor]
     history: dict[str, Any]
 
     @staticmethod
@@ -30,20 +65,20 @@ class State:
         trained: Mapping[str, torch.nn.Parameter],
         optimizer: torch.optim.Optimizer,
         best: Mapping[str, torch.Tensor],
+        method: Mapping[str, torch.Tensor],
+        random: Sequence[torch.Tensor],
         history: Mapping[str, Any],
     ) -> State:
-        """Take the state of a run; nothing is copied until it is written."""
+        """Take the state of a run, `random` of every process by rank; nothing is copied until it is written."""
         tensors = {f"parameter.{name}": value.detach() for name, value in trained.items()}
         for name, parameter in trained.items():
             for part, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{part}.{name}"] = value
-        tensors["random.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
-        return State(tensors, dict(best), dict(history))
+        tensors |= {f"random.{rank}": state for rank, state in enumerate(random)}
+        return State(tensors, dict(best), dict(method), dict(history))
 
-    def restore(self, trained: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        """Put parameters, moments and random numbers back."""
+    def restore(self, trained: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, rank: int) -> None:
+        """Put parameters, moments and the random numbers of process `rank` back."""
         for name, parameter in trained.items():
             parameter.data.copy_(self.tensors[f"parameter.{name}"])
             parts = {
@@ -55,9 +90,7 @@ class State:
                 part: value.to(parameter.device if part != "step" or parameter.is_cuda else "cpu")
                 for part, value in parts.items()
             }
-        torch.set_rng_state(self.tensors["random.cpu"])
-        if "random.cuda" in self.tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self.tensors["random.cuda"])
+        _put_back(self.tensors[f"random.{rank}"])
 
 
 class Checkpoints:
@@ -72,7 +105,7 @@ class Checkpoints:
         place, staged = self.folder / f"step-{step:08d}", self.folder / f".step-{step}.{os.getpid()}"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
-        for name, tensors in (("state", state.tensors), ("best", state.best)):
+        for name, tensors in (("state", state.tensors), ("best", state.best), ("method", state.method)):
             whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
             save_file(whole, staged / f"{name}.safetensors")
         (staged / _NOTE).write_text(json.dumps({"mark": mark, "history": state.history}), encoding="utf-8")
@@ -87,6 +120,8 @@ class Checkpoints:
         for place in sorted(self.folder.glob("step-*"), reverse=True):
             note = json.loads((place / _NOTE).read_text(encoding="utf-8"))
             if note["mark"] == mark:
-                tensors, best = (load_file(str(place / f"{name}.safetensors")) for name in ("state", "best"))
-                return State(tensors, best, note["history"])
+                tensors, best, method = (
+                    load_file(str(place / f"{name}.safetensors")) for name in ("state", "best", "method")
+                )
+                return State(tensors, best, method, note["history"])
         return None

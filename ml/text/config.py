@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,6 +124,16 @@ class TrainConfig(_Part):
         if bf16 or self.rows is None or self.rows_in_float32 is None:
             return self.rows
         return {name: min(most, self.rows_in_float32.get(name, most)) for name, most in self.rows.items()}
+
+    def rate_share(self, step: int, total: int) -> float:
+        """The share of its rate that a parameter learns at in `step` of `total`, counted from 0: it warms up linearly,
+        then falls linearly or along a cosine to 0 after the last step.
+        """
+        warm = max(1, int(self.warmup_share * total))
+        if step < warm:
+            return (step + 1) / warm
+        share = max(0.0, (total - step) / max(1, total - warm))
+        return share if self.schedule == "linear" else 0.5 * (1 - math.cos(math.pi * share))
 
     def digest(self) -> str:
         """SHA-256 of every field: two runs with one digest were asked for the same."""

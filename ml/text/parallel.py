@@ -1,4 +1,4 @@
-"""One process, or the several that `torchrun` started: the same steps, the same gradients."""
+"""One process, or the several that `torchrun` started, each with a batch of every step: the gradients of the whole."""
 
 from __future__ import annotations
 
@@ -48,6 +48,23 @@ class Parallel:
         distributed.all_reduce(flat)
         for parameter, gradient in zip(parameters, flat.split([g.numel() for g in given]), strict=True):
             parameter.grad = gradient.view_as(parameter)
+
+    def whole(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
+        """A parameter's gradient summed over all processes; each keeps its own, which `add_up` sums later."""
+        if self.world == 1:
+            return parameter.grad
+        found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        distributed.all_reduce(found)
+        return found
+
+    def gathered(self, value: torch.Tensor) -> list[torch.Tensor]:
+        """What each process has, by rank, on all of them; shapes are the same."""
+        if self.world == 1:
+            return [value]
+        mine = value.to(self.device)
+        found = [torch.empty_like(mine) for _ in range(self.world)]
+        distributed.all_gather(found, mine)
+        return found
 
     def summed(self, value: float) -> float:
         """The sum of a number over all processes."""

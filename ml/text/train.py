@@ -5,19 +5,20 @@
 
 Batches hold sentences of like lengths; AdamW with warm-up, clipping, early stopping on held-out loss; a step that does
 not fit in memory is taken in halves. One seed gives one result, and a run that is resumed from a checkpoint ends with
-the same weights as one that never stopped.
+the same weights as one that never stopped. Of several processes each takes a batch of every step, and the gradients are
+those of one process that accumulates as many.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,11 @@ from tqdm import tqdm
 from ml.text import model
 from ml.text.adapt import adapt, merge
 from ml.text.batches import Tensors, balance, batches, collate
-from ml.text.checkpoint import Checkpoints, State
+from ml.text.checkpoint import Checkpoints, State, mark_of, random_state
 from ml.text.config import TrainConfig
 from ml.text.data import Encoded
 from ml.text.graphs import GRAIN, Graphs
+from ml.text.memory import Parting, attempt, is_memory, parts_of
 from ml.text.network import TextNetwork
 from ml.text.parallel import Parallel
 from ml.text.scorer import fast_bf16
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _STANDARD_ROWS = 256
 Batch = list[Encoded]
 Watch = Callable[[dict[str, float], int], None]
+Turn = Callable[[Sequence[Tensors], Tensors], torch.Tensor]
 
 
 @dataclass
@@ -116,16 +119,18 @@ class Trainer:
         whole = self.parallel.world == 1 and config.accumulate == 1 and config.adapt.method != "adalora"
         self.replays = config.graphs and not config.compile and whole and self.device.type == "cuda"
         self.graphs: Graphs | None = None
+        self.parting = Parting(self.parallel.free)
 
     def fit(self, train: Sequence[Encoded], valid: Sequence[Encoded]) -> History:
         """Train, keep the parameters of the best evaluation, and return what happened."""
         config, began = self.config, time.monotonic()
         class_weights, intent_weight = balance(train, config.class_weights)
         self.class_weights, self.intent_weight = class_weights.to(self.device), intent_weight.to(self.device)
+        mark = self._mark(train, valid)
         self._standardize(train)
         steps = list(self._plan(train))
         self._prepare(len(steps))
-        history, best, skip = self._resume(train)
+        history, best, skip = self._resume(mark)
         if self.replays:
             self.graphs = Graphs(self._whole_step, train, budget=config.batch_tokens, pad=self.pad, device=self.device)
         already, recent = history.seconds, []
@@ -143,7 +148,7 @@ class Trainer:
                 if history.waited >= config.patience:
                     break
             if self.checkpoints and config.checkpoint_every and history.steps % config.checkpoint_every == 0:
-                self._save(history, best, train)
+                self._save(self.checkpoints, history, best, mark)
         self.graphs = None
         self.network.load_state_dict(best, strict=False)
         merge(self.network, self.adapted)
@@ -156,9 +161,12 @@ class Trainer:
         total = 0.0
         with torch.inference_mode():
             for batch in batches(rows, 4 * self.config.batch_tokens, None):
-                tensors = collate(batch, self.pad, self.device)
-                total += float(self._loss(tensors, self._totals([tensors]))) * len(batch)
+                whole = self._totals([self._collated(batch)])
+                total += sum(self.parting.each(batch, partial(self._judged, totals=whole))) * len(batch)
         return self.parallel.agreed(total / max(len(rows), 1))
+
+    def _judged(self, batch: Batch, totals: Tensors) -> float:
+        return float(self._loss(self._collated(batch), totals))
 
     def _plan(self, train: Sequence[Encoded]) -> Iterator[list[Batch]]:
         """The batches of every step, all epochs: each step has `accumulate` batches a process."""
@@ -197,18 +205,26 @@ class Trainer:
         pooled, pieces = [list[torch.Tensor]() for _ in heads], []
         with torch.inference_mode():
             for batch in batches(rows[:_STANDARD_ROWS], 4 * self.config.batch_tokens, None):
-                tensors = collate(batch, self.pad, self.device)
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                    states, means = self.network.represent(tensors["ids"], tensors["mask"])
-                for mine, mean in zip(pooled, means, strict=True):
-                    mine.append(mean)
-                pieces.append(states[tensors["mask"].bool()])
+                for states, means in self.parting.each(batch, self._represented):
+                    for mine, mean in zip(pooled, means, strict=True):
+                        mine.append(mean)
+                    pieces.append(states)
         seen = [(pieces, self.network.piece_centre, self.network.piece_scale)]
         seen += [(mine, centre, scale) for mine, (_, centre, scale) in zip(pooled, heads, strict=True)]
         for parts, centre, scale in seen:
             found = torch.cat(parts)
             centre.copy_(found.mean(0))
             scale.copy_(found.std(0, correction=0).clamp(min=1e-3))
+
+    def _represented(self, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """States of a batch's pieces (pieces, size) and each head's means (rows, size)."""
+        tensors = self._collated(batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            states, means = self.network.represent(tensors["ids"], tensors["mask"])
+        return states[tensors["mask"].bool()], list(means)
+
+    def _collated(self, batch: Batch) -> Tensors:
+        return collate(batch, self.pad, self.device)
 
     def _step(self, step: list[Batch], history: History) -> float | torch.Tensor:
         """One optimiser step; where memory does not suffice its batches are halved, now and from now on.
@@ -221,28 +237,42 @@ class Trainer:
             try:
                 return self.graphs(step[0])
             except RuntimeError as error:
-                if not _is_memory(error):
+                if not is_memory(error):
                     raise
                 self.graphs = None
         mine = step[self.parallel.rank :: self.parallel.world]
-        while True:
-            parts = [part for batch in mine for part in _parts(batch, 2**history.halvings)]
-            self.optimizer.zero_grad(set_to_none=True)
-            try:
-                made = [collate(part, self.pad, self.device) for part in parts]
-                loss = self._accumulate(made, self._totals([collate(b, self.pad, self.device) for b in step]))
-                break
-            except RuntimeError as error:
-                if not _is_memory(error) or all(len(part) == 1 for part in parts):
-                    raise
+        totals = self._totals([self._collated(batch) for batch in step])
+        while (loss := self._gradients(mine, totals, history)) is None:
             history.halvings += 1
-            self.optimizer.zero_grad(set_to_none=True)
             self.parallel.free()
             print(f"out of memory: batches are taken in {2**history.halvings} parts", file=sys.stderr, flush=True)
         self.parallel.add_up(self.trained)
         self._apply()
         self.adapted.after_step(history.steps)
         return self.parallel.summed(float(loss))
+
+    def _gradients(self, mine: Sequence[Batch], totals: Tensors, history: History) -> torch.Tensor | None:
+        """Gradients of this process's batches, in parts; returns their loss, None where it did not fit somewhere.
+
+        All processes learn of it together: one that began again alone would wait for the others without end.
+        """
+        parts = [part for batch in mine for part in parts_of(batch, 2**history.halvings)]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, made = None, list[Tensors]()
+
+        def take(turn: Turn) -> torch.Tensor:
+            made[:] = made or [self._collated(part) for part in parts]
+            return turn(made, totals)
+
+        for turn in self._turns():
+            found, error = attempt(partial(take, turn))
+            if error is not None and all(len(part) == 1 for part in parts):
+                raise error
+            if self.parallel.summed(float(error is not None)):
+                self.optimizer.zero_grad(set_to_none=True)
+                return None
+            loss = found if loss is None else loss
+        return loss
 
     def _whole_step(self, tensors: Tensors) -> torch.Tensor:
         """An optimiser step on one batch that never waits for the GPU; returns its loss."""
@@ -257,19 +287,35 @@ class Trainer:
         self.optimizer.step()
 
     def _accumulate(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
-        """Add up the gradients of the parts, and of the worst small change of the word embeddings; returns the loss."""
-        found = torch.stack([self._backward(tensors, totals) for tensors in parts]).sum()
-        if self.config.adversarial:
-            words = self.network.word_embeddings()
-            with model.moved_against(words, self.config.adversarial):
-                for tensors in parts:
-                    self._backward(tensors, totals)
-        return found
+        """Add up the gradients of the parts in every turn; returns the loss."""
+        loss, *_ = [turn(parts, totals) for turn in self._turns()]
+        return loss
 
-    def _backward(self, tensors: Tensors, totals: Tensors) -> torch.Tensor:
-        loss = self._loss(tensors, totals) + self.adapted.penalty()
-        torch.autograd.backward([loss])
-        return loss.detach()
+    def _turns(self) -> list[Turn]:
+        """What a step adds up: its own gradients, then those under the worst small change of the word embeddings."""
+        return [self._plain, self._moved] if self.config.adversarial else [self._plain]
+
+    def _plain(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
+        loss = self._backward(parts, totals)
+        held = self.adapted.penalty()  # belongs to the step and not to each of its parts
+        if self.parallel.first and isinstance(held, torch.Tensor):
+            torch.autograd.backward([held])
+            loss += held.detach()
+        return loss
+
+    def _moved(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
+        words = self.network.word_embeddings()
+        with model.moved_against(words, self.config.adversarial, self.parallel.whole(words)):
+            return self._backward(parts, totals)
+
+    def _backward(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
+        """Add the gradients of the parts; their loss, 0 where a process has no part in the last step of an epoch."""
+        found = torch.zeros((), device=self.device)
+        for tensors in parts:
+            loss = self._loss(tensors, totals)
+            torch.autograd.backward([loss])
+            found += loss.detach()
+        return found
 
     def _loss(self, tensors: Tensors, totals: Tensors) -> torch.Tensor:
         weights = self.config.weights
@@ -321,44 +367,33 @@ class Trainer:
         self.adapted.begin(total)
 
     def _set_rates(self, step: int) -> None:
-        """Warm up linearly, then fall linearly or along a cosine to 0 after the last step."""
-        warm = max(1, int(self.config.warmup_share * self.total))
-        share = (step + 1) / warm
-        if step >= warm:
-            share = max(0.0, (self.total - step) / max(1, self.total - warm))
-            if self.config.schedule == "cosine":
-                share = 0.5 * (1 - math.cos(math.pi * share))
+        share = self.config.rate_share(step, self.total)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             if self.replays:
                 group["lr"].fill_(rate * share)
             else:
                 group["lr"] = rate * share
 
-    def _resume(self, train: Sequence[Encoded]) -> tuple[History, dict[str, torch.Tensor], int]:
-        saved = self.checkpoints.newest(self._mark(train)) if self.checkpoints else None
+    def _resume(self, mark: str) -> tuple[History, dict[str, torch.Tensor], int]:
+        saved = self.checkpoints.newest(mark) if self.checkpoints else None
         if saved is None:
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.seed + self.parallel.rank)  # each process drops out others
             return History(), {}, 0
-        saved.restore(self._learning(), self.optimizer)
+        saved.restore(self._learning(), self.optimizer, self.parallel.rank)
+        self.adapted.restore(saved.method)
         history = History(**saved.history)
         print(f"text training goes on from step {history.steps}", file=sys.stderr, flush=True)
         return history, saved.best, history.steps
 
-    def _save(self, history: History, best: dict[str, torch.Tensor], train: Sequence[Encoded]) -> None:
-        if self.checkpoints and self.parallel.first:
-            state = State.of(self._learning(), self.optimizer, best, vars(history))
-            self.checkpoints.write(self._mark(train), history.steps, state)
+    def _save(self, place: Checkpoints, history: History, best: dict[str, torch.Tensor], mark: str) -> None:
+        random = self.parallel.gathered(random_state(self.device))
+        if self.parallel.first:
+            state = State.of(self._learning(), self.optimizer, best, self.adapted.state(), random, vars(history))
+            place.write(mark, history.steps, state)
 
-    def _mark(self, train: Sequence[Encoded]) -> str:
-        shaped = "-replayed" if self.replays else ""
-        return f"{self.config.digest()}-{self.seed}-{len(train)}-{sum(len(row.ids) for row in train)}{shaped}"
-
-
-def _parts(batch: Batch, count: int) -> list[Batch]:
-    size = max(1, math.ceil(len(batch) / count))
-    return [batch[at : at + size] for at in range(0, len(batch), size)]
-
-
-def _is_memory(error: Exception) -> bool:
-    words = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in words or "not enough memory" in words
+    def _mark(self, train: Sequence[Encoded], valid: Sequence[Encoded]) -> str:
+        """What tells this run from every other: a checkpoint of another base, teacher or label is not gone on from."""
+        if not self.checkpoints:
+            return ""
+        shaped = f"{self.config.digest()}-{self.seed}-{self.parallel.world}-{self.replays}"
+        return mark_of(shaped, [*train, *valid], self.network.state_dict())

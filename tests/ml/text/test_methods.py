@@ -6,15 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from flashsale.errors import InputError
 from ml.text import model
 from ml.text.adapt import adapt, merge
+from ml.text.batches import batches, collate
 from ml.text.config import Adaptation, load_config
+from ml.text.data import Encoded, Taught
 from ml.text.encoder import dropped_and_added, encode
 from ml.text.scorer import Scorer
 from ml.text.train import Trainer, seed_everything
@@ -116,7 +122,7 @@ def test_adversarial_steps_put_the_embeddings_back(tiny_base: Path) -> None:
     words = network.word_embeddings()
     kept = words.detach().clone()
     words.grad = torch.randn_like(words)
-    with model.moved_against(words, 0.5):
+    with model.moved_against(words, 0.5, words.grad):
         assert float((words - kept).norm()) == pytest.approx(0.5, rel=1e-3)
         assert torch.allclose((words - kept).detach() / 0.5, words.grad / words.grad.norm(), atol=1e-4)
     assert torch.equal(words.detach(), kept)
@@ -134,21 +140,19 @@ def test_adversarial_training_changes_what_is_learnt(tiny_base: Path) -> None:
     assert not torch.equal(*found)
 
 
-def test_accumulated_batches_are_one_step(tiny_base: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, {"adapt": Adaptation(method="adalora", rank=4)}, {"adversarial": 0.5}])
+def test_accumulated_batches_are_one_step(tiny_base: Path, changes: dict[str, object]) -> None:
     """Two batches a step, parted or not, give the gradients of their union."""
     rows, found = _rows(tiny_base)[:12], []
     for parts in ([rows], [rows[:5], rows[5:]]):
         seed_everything(1)
-        trainer = Trainer(model.build(tiny_base), _config(dropout=0.0), pad=1, seed=1)
+        trainer = Trainer(model.build(tiny_base), _config(dropout=0.0, **changes), pad=1, seed=1)
         trainer.class_weights, trainer.intent_weight = torch.tensor([1.0, 2.0, 0.5]), torch.ones(1)
         trainer._prepare(10)
-        from ml.text.batches import collate
-
         made = [collate(part, 1, trainer.device) for part in parts]
-        trainer._accumulate(made, trainer._totals(made))
-        found.append(
-            {name: value.grad.clone() for name, value in trainer.network.named_parameters() if value.grad is not None}
-        )
+        loss = trainer._accumulate(made, trainer._totals(made))
+        gradients = {n: value.grad.clone() for n, value in trainer.network.named_parameters() if value.grad is not None}
+        found.append({"loss": loss, **gradients})
     for name, gradient in found[0].items():
         assert torch.allclose(gradient, found[1][name], atol=1e-5), name
 
@@ -177,11 +181,36 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_base: Path) -> None:
         trainer.fit(_rows(tiny_base), _rows(tiny_base)[:5])
 
 
-def test_a_resumed_run_ends_where_an_unbroken_one_does(tiny_base: Path, tmp_path: Path) -> None:
+def test_out_of_memory_halves_what_is_only_looked_at(tiny_base: Path) -> None:
+    rows, found = _rows(tiny_base), []
+    for most in (10**6, 3):
+        seed_everything(1)
+        trainer = Trainer(model.build(tiny_base), _config(epochs=1), pad=1, seed=1)
+        plain, represent = trainer.forward, trainer.network.represent
+
+        def narrow(ids: torch.Tensor, mask: torch.Tensor, plain=plain, most=most, trainer=trainer) -> object:  # type: ignore[no-untyped-def]
+            if not trainer.network.training and len(ids) > most:
+                raise torch.OutOfMemoryError("not enough memory for this batch")
+            return plain(ids, mask)
+
+        trainer.forward = narrow
+        trainer.network.represent = partial(narrow, plain=represent)  # type: ignore[method-assign]
+        trainer.class_weights, trainer.intent_weight = torch.tensor([1.0, 2.0, 0.5]), torch.ones(1)
+        trainer._standardize(rows)
+        found.append((trainer.judge(rows), trainer.network.piece_centre.clone(), trainer.parting.parts))
+    (whole, centre, one), (halved, again, many) = found
+    assert one == 1 and many >= 8 and halved == pytest.approx(whole, rel=1e-5)
+    assert torch.allclose(centre, again, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "adalora"])
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tiny_base: Path, tmp_path: Path, method: str) -> None:
+    config = _config(epochs=3, checkpoint_every=2, adapt=Adaptation(method=method, rank=4))
+
     def run(folder: Path, stop_at: int | None) -> torch.nn.Module:
         seed_everything(5)
         network = model.build(tiny_base)
-        trainer = Trainer(network, _config(epochs=3, checkpoint_every=2), pad=1, seed=5, checkpoints=folder)
+        trainer = Trainer(network, config, pad=1, seed=5, checkpoints=folder)
         if stop_at is not None:
 
             def watch(figures: dict[str, float], step: int) -> None:
@@ -203,14 +232,33 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tiny_base: Path, tmp_path
         assert torch.equal(one, two), name
 
 
-def test_another_configuration_does_not_resume_from_it(tiny_base: Path, tmp_path: Path) -> None:
-    for seed in (5, 6):
+def test_another_run_does_not_resume_from_it(tiny_base: Path, tmp_path: Path) -> None:
+    """Another seed, base, label or teacher's answer makes another run; the same one goes on from its end."""
+    rows = _rows(tiny_base)
+    taught = [
+        replace(r, taught=Taught(np.zeros(3, np.float32), 0.0, np.zeros((len(r.ids), 2), np.float32))) for r in rows
+    ]
+    other = [replace(taught[0], taught=replace(taught[0].taught, intent=1.0)), *taught[1:]]  # type: ignore[type-var]
+    relabelled = [replace(rows[0], sentiment=1), *rows[1:]]
+
+    def goes_on(seed: int, given: list[Encoded], moved: float, share: float) -> bool:
         seed_everything(seed)
-        trainer = Trainer(
-            model.build(tiny_base), _config(epochs=1, checkpoint_every=1), pad=1, seed=seed, checkpoints=tmp_path
-        )
-        history = trainer.fit(_rows(tiny_base), _rows(tiny_base)[:5])
-        assert history.tokens == sum(len(row.ids) for row in _rows(tiny_base))
+        network = model.build(tiny_base)
+        with torch.no_grad():
+            network.word_embeddings()[5].add_(moved)
+        config = _config(epochs=1, checkpoint_every=1, teacher_share=share)
+        trainer = Trainer(network, config, pad=1, seed=seed, checkpoints=tmp_path)
+        trainer.fit(given, given[:5])
+        return all(value.grad is None for value in trainer.trained)  # no step was left to take
+
+    assert not goes_on(5, rows, 0.0, 0.0)
+    assert goes_on(5, rows, 0.0, 0.0)
+    assert not goes_on(6, rows, 0.0, 0.0)
+    assert not goes_on(6, rows, 0.1, 0.0)
+    assert not goes_on(6, relabelled, 0.0, 0.0)
+    assert not goes_on(6, taught, 0.0, 0.5)
+    assert not goes_on(6, other, 0.0, 0.5)
+    assert goes_on(6, other, 0.0, 0.5)
 
 
 PROGRAM = """
@@ -223,39 +271,70 @@ from ml.text import model
 from ml.text.train import Trainer, seed_everything
 from tests.ml.text.test_training import _config, _rows
 base = Path({base!r})
-seed_everything(4)
-network = model.build(base)
-trainer = Trainer(network, _config(epochs=2, dropout=0.0, accumulate={accumulate}), pad=1, seed=4)
-trainer.fit(_rows(base), _rows(base)[:10])
-if trainer.parallel.first:
-    from safetensors.torch import save_file
-    save_file({{k: v.contiguous() for k, v in network.state_dict().items()}}, {out!r})
+for run in {runs}:
+    seed_everything(4)
+    network = model.build(base)
+    config = _config(epochs=2, **{{"dropout": 0.0, "accumulate": {accumulate}, **run["changes"]}})
+    folder = Path(run["folder"]) if run["folder"] else None
+    trainer = Trainer(network, config, pad=1, seed=4, checkpoints=folder)
+    if run["stop"]:
+        plain, trainer._step = trainer._step, lambda step, history: (
+            sys.exit() if history.steps == run["stop"] else plain(step, history))
+    try:
+        trainer.fit(_rows(base)[:45], _rows(base)[:10])
+    except SystemExit:
+        continue
+    if trainer.parallel.first:
+        from safetensors.torch import save_file
+        save_file({{k: v.contiguous() for k, v in network.state_dict().items()}}, run["out"])
 """
 
 
-def test_two_processes_compute_what_one_does(tiny_base: Path, tmp_path: Path) -> None:
-    """`torchrun` with two processes and one batch each equals one process that accumulates two."""
-    from safetensors.torch import load_file
+def _torchrun(place: Path, base: Path, accumulate: int, runs: list[dict[str, object]], launch: list[str]) -> None:
+    root, script = str(Path(__file__).parents[3]), place / f"program-{accumulate}.py"
+    script.write_text(PROGRAM.format(root=root, base=str(base), accumulate=accumulate, runs=runs))
+    done = subprocess.run(
+        [sys.executable, *launch, str(script)], capture_output=True, text=True, check=False, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
 
-    root = str(Path(__file__).parents[3])
-    for name, accumulate, launch in (
-        ("alone", 2, [sys.executable]),
-        ("both", 1, [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]),
-    ):
-        script = tmp_path / f"{name}.py"
-        script.write_text(
-            PROGRAM.format(
-                root=root, base=str(tiny_base), accumulate=accumulate, out=str(tmp_path / f"{name}.safetensors")
-            )
-        )
-        done = subprocess.run(
-            [*launch, str(script)], capture_output=True, text=True, check=False, timeout=200,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (load_file(tmp_path / f"{name}.safetensors") for name in ("alone", "both"))
-    for name, value in one.items():
-        assert torch.allclose(value, two[name], atol=1e-5), name
+
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def _run(out: Path, changes: dict[str, object], folder: Path | None = None, stop: int = 0) -> dict[str, object]:
+    return {"out": str(out), "changes": changes, "folder": str(folder or ""), "stop": stop}
+
+
+def test_two_processes_compute_what_one_does(tiny_base: Path, tmp_path: Path) -> None:
+    """`torchrun` with two processes and one batch each equals one process that accumulates two, also where an epoch's
+    last step has a batch for one of them alone, and where a step moves against the gradient of both.
+    """
+    made = list(batches(_rows(tiny_base)[:45], 96, None))
+    assert len(made) % 2 == 1, "the last step of an epoch has one batch"
+    settings: dict[str, dict[str, object]] = {"plain": {}, "moved": {"adversarial": 0.5}}
+    for name, accumulate, launch in (("alone", 2, []), ("both", 1, TWO)):
+        runs = [_run(tmp_path / f"{name}-{kind}", changes) for kind, changes in settings.items()]
+        _torchrun(tmp_path, tiny_base, accumulate, runs, launch)
+    for kind in settings:
+        one, two = (load_file(tmp_path / f"{name}-{kind}") for name in ("alone", "both"))
+        for name, value in one.items():
+            assert torch.allclose(value, two[name], atol=1e-5), (kind, name)
+
+
+def test_two_processes_go_on_from_a_checkpoint_to_the_same_end(tiny_base: Path, tmp_path: Path) -> None:
+    changes: dict[str, object] = {"checkpoint_every": 1, "dropout": 0.2}
+    runs = [
+        _run(tmp_path / "whole", changes, tmp_path / "a"),
+        _run(tmp_path / "never", changes, tmp_path / "b", stop=3),
+        _run(tmp_path / "again", changes, tmp_path / "b"),
+    ]
+    _torchrun(tmp_path, tiny_base, 1, runs, TWO)
+    whole, again = load_file(tmp_path / "whole"), load_file(tmp_path / "again")
+    assert not (tmp_path / "never").exists()
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
 
 
 def test_configurations_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:

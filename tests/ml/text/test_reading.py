@@ -89,7 +89,14 @@ def test_what_is_folded(text: str, read: str) -> None:
 
 
 def test_plain_text_stays_and_a_text_of_signs_alone_is_read_as_it_came() -> None:
-    for text in ("性价比很高,下次还会来买!", "凉得很快,吵得很厉害,不值得很多人看", "第十二回,穿起来不错", "The battery died after two weeks. It was 10000 miles.", "📦📦", ""):
+    for text in (
+        "性价比很高,下次还会来买!",
+        "凉得很快,吵得很厉害,不值得很多人看",
+        "第十二回,穿起来不错",
+        "The battery died after two weeks. It was 10000 miles.",
+        "📦📦",
+        "",
+    ):
         assert READER.read(text) == (text, [])
 
 
