@@ -91,17 +91,19 @@ def gate(
     *,
     checks: Iterable[Check] = (),
     calibration_limit: float = MOST_CALIBRATION_ERROR,
+    smaller: bool = False,
 ) -> dict[str, Any]:
     """Whether a candidate deserves a reviewer's time, with a reason for each comparison and check.
 
     It must beat the baseline's sentiment macro-F1 (mean of the languages) and, where there is a champion, the
     champion's, each beyond chance: the lower end of the margin's interval in `ahead` (by the peer's name) is above 0.
-    And it may lose no more than 0.01 to the champion in any language. Languages in which a peer is ahead are named
-    whatever the outcome: the reviewer decides.
+    And it may lose no more than 0.01 to the champion in any language. A `smaller` model, made from a teacher, is not
+    made to beat a champion: that comparison is told, and what it may lose to its teacher is among `checks`. Languages
+    in which a peer is ahead are named whatever the outcome: the reviewer decides.
 
     Its calibration error, where it was measured, may be at most `calibration_limit` in each language (what of it is not
     chance is told beside it: of a few hundred sentences much of it is, whatever the model), and none of
-    `checks` (attacks, fairness, labels; see `ml.text.robustness` and `ml.text.poison`) may fail. The answer is
+    `checks` (intent and spans, speed, attacks, fairness, labels; see `ml.text.judged`) may fail. The answer is
     `{"passed", "reasons", "failed"}`, the last the names of what failed.
     """
     name = "sentiment_f1"
@@ -112,13 +114,13 @@ def gate(
         if scores is None:
             reasons.append("there is no champion yet")
             continue
-        beyond = ahead[peer].low > 0
-        failed += [] if beyond else [f"margin over {peer}"]
+        beyond, told = ahead[peer].low > 0, smaller and peer == "champion"
+        failed += [] if beyond or told else [f"margin over {peer}"]
         words = "ahead" if beyond else "not ahead beyond chance"
         reasons.append(f"mean macro-F1 over {peer}: {ahead[peer]}, {words}")
         for language in languages:
             ours, theirs = candidate[f"{name}.{language}"], scores[f"{name}.{language}"]
-            fallen = peer == "champion" and ours < theirs - _TOLERANCE
+            fallen = peer == "champion" and not told and ours < theirs - _TOLERANCE
             failed += [f"{language} against {peer}"] if fallen else []
             reasons.append(f"{language}: {ours:.3f} against {peer} {theirs:.3f}" + (", falls behind" if fallen else ""))
     every = [*_calibration(candidate, languages, calibration_limit), *checks]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,72 +16,17 @@ from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml import registry, tracking
 from ml.text import evaluate
-from ml.text.data import Encoded, Example, encode, examples_digest, load_examples, select, with_sentiment
+from ml.text.data import Encoded, Example, encode, load_examples, select, with_sentiment
 from ml.text.embedded import ensure_base_model
 from ml.text.handin import EXPERIMENT, MODEL, evidence, params_of, register
+from ml.text.judged import Judged, judge
 from ml.text.labels import read_labels
 
 if TYPE_CHECKING:
-    from ml.text.baseline import Predicted
     from ml.text.calibrate import Tempered
     from ml.text.config import TrainConfig
-    from ml.text.margin import Margin
     from ml.text.poison import Verdict
-    from ml.text.robustness import Robustness
     from ml.text.train import History, Watch
-    from ml.text.verdict import Check
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A model's test results: metrics, and the sentiment it gave each test sentence."""
-
-    metrics: evaluate.Metrics
-    sentiments: list[int]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The candidate's test results beside its peers', in the precision in which it was served."""
-
-    ours: evaluate.Metrics
-    peers: dict[str, Peer]
-    ahead: dict[str, Margin]
-    predictions: list[Predicted]
-    precision: str
-    robustness: Robustness
-    labels: Sequence[Check] = ()
-
-    @property
-    def checks(self) -> list[Check]:
-        """Attacks, fairness and labels."""
-        return [*self.robustness.checks(), *self.labels]
-
-    def columns(self) -> dict[str, evaluate.Metrics]:
-        """Metrics by the name of the model."""
-        return {"candidate": self.ours} | {name: peer.metrics for name, peer in self.peers.items()}
-
-    def figures(self) -> dict[str, float]:
-        """Figures of the checks, for the run."""
-        return self.robustness.metrics()
-
-    def section(self) -> str:
-        """The card's section on attacks and fairness."""
-        return self.robustness.section()
-
-    def files(self, place: Path) -> list[Path]:
-        """Write the picture of the checks; returns it."""
-        from ml.text.robustness import draw
-
-        path = place / "robustness.png"
-        draw(self.robustness, path)
-        return [path]
-
-    def gate(self) -> dict[str, Any]:
-        """Whether the candidate deserves a review, and why."""
-        columns = self.columns()
-        peers = columns["TF-IDF"], columns.get("champion")
-        return evaluate.gate(self.ours, *peers, self.ahead, checks=self.checks)
 
 
 @dataclass
@@ -163,7 +107,7 @@ def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Pa
     known = poison.champion_ledger(MODEL) if own else None
     read = poison.read_again(labels) if labels else frozenset()
     given = run.sets["train"] + run.sets["valid"] + with_sentiment(own)
-    run.labels = poison.check(given, known, read=read)
+    run.labels = poison.check(given, known, own=own, read=read)
     if not run.labels.passed:
         for row in run.labels.suspicious[: poison.SHOWN]:
             _say(f"doubtful label: {json.dumps(row, ensure_ascii=False)}")
@@ -173,7 +117,7 @@ def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Pa
             "run `python -m ml text check-labels --labels FILE --out ROWS`, read the rows, and mend them or name their "
             "second reader in `checked_by`",
         )
-    run.kept.append(poison.write_ledger(run.sets["train"] + with_sentiment(own), scratch))
+    run.kept.append(poison.write_ledger(run.sets["train"] + own, scratch))
 
 
 def _fit(run: Run, own: list[Example], checkpoints: Path | None) -> None:
@@ -225,7 +169,7 @@ def _finish(run: Run, scratch: Path, *, register: bool) -> dict[str, Any]:
     from ml.text.explain import examples_for_review
 
     compress(run.folder, [example.text for example in run.sets["train"]])
-    run.judged = _judge(run)
+    run.judged = judge(run)
     judged, verdict = run.judged, run.judged.gate()
     _say(evaluate.table(judged.columns()))
     summary: dict[str, Any] = {
@@ -270,52 +214,6 @@ def encoded(
     copies = augmented(sets["train"] + own, config.augment, settings().seed)
     rows += encode(copies, tokenizer, config.max_tokens)
     return rows, encode(sets["valid"][: config.valid_rows], tokenizer, config.max_tokens)
-
-
-def _judge(run: Run) -> Judged:
-    from ml.text.margin import paired_margin
-    from ml.text.robustness import measure
-    from ml.text.scorer import Scorer
-
-    test, served = run.sets["test"], Scorer(run.folder)
-    found = evaluate.predict(served, test)
-    named = {"TF-IDF": _baseline(run.sets | {"train": with_sentiment(run.sets["train"])}), "champion": _champion(test)}
-    peers = {name: peer for name, peer in named.items() if peer is not None}
-    truth, languages = [e.sentiment for e in test], [e.language for e in test]
-    mine = [p.sentiment for p in found]
-    ahead = {name: paired_margin(truth, languages, mine, peer.sentiments) for name, peer in peers.items()}
-    robust = measure(served, test, seed=settings().seed, sample=run.config.attack_rows)
-    return Judged(evaluate.metrics(test, found), peers, ahead, found, served.precision, robust, run.labels.checks)
-
-
-def _peer(test: Sequence[Example], found: Sequence[Predicted]) -> Peer:
-    return Peer(evaluate.metrics(test, found), [p.sentiment for p in found])
-
-
-def _baseline(sets: dict[str, list[Example]]) -> Peer:
-    """TF-IDF's test results; fitted once for the same data, then read from the platform's home."""
-    from ml.text.baseline import Baseline
-
-    key = hashlib.sha256("".join(examples_digest(sets[name]) for name in sorted(sets)).encode()).hexdigest()[:16]
-    path = settings().models_dir / "baselines" / f"text-{key}.peer.json"
-    if path.is_file():
-        return Peer(**json.loads(path.read_text(encoding="utf-8")))
-    result = _peer(sets["test"], Baseline(sets["train"], sets["valid"]).predict(sets["test"]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".staged")
-    staged.write_text(json.dumps(asdict(result), sort_keys=True), encoding="utf-8")
-    staged.replace(path)
-    return result
-
-
-def _champion(test: Sequence[Example]) -> Peer | None:
-    from ml.text.scorer import Scorer
-
-    holder = registry.champion(MODEL)
-    if holder is None:
-        return None
-    folder = registry.model_folder(registry.fetch(holder.uri))
-    return _peer(test, evaluate.predict(Scorer(folder), test))
 
 
 def _say(message: str) -> None:

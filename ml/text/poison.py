@@ -7,8 +7,9 @@ Three checks, from the exact to the statistical:
 2. **Known sentences**, those in the ledger of what the champion was trained on, must have the label they had: every
    changed one is found and named.
 3. **New sentences** (label files) are judged by models that never saw them (`ml.text.doubt`). A label in doubt stops
-the
-   training until a second person has read it: the file's column `checked_by` names them.
+   the training until a second person has read it: the file's column `checked_by` names them.
+
+Intents and spans that a file gives are held against the rules and the ledger (`ml.text.weak_doubt`).
 
 What none of them can see is said in `docs/text_checks.md`.
 """
@@ -28,18 +29,33 @@ import yaml
 from flashsale.corpora import load_sentences
 from flashsale.corpora.normal import same
 from flashsale.errors import InputError
-from ml.text.data import SENTIMENTS, Example
+from ml.text.data import IGNORED, SENTIMENTS, Example
 from ml.text.doubt import Doubt, doubt
 from ml.text.verdict import Check
+from ml.text.weak_doubt import Weak, weak_doubt, weak_of
 
 DIGESTS = Path(__file__).parent / "checks" / "label_digests.yaml"
 LEDGER_FILE = "label_ledger.parquet"
 #: One row per distinct sentence that a model was trained on, by the hash of what two copies of it share.
-LEDGER = pa.schema([pa.field("identity", pa.string(), False), pa.field("sentiment", pa.string(), False)])
+LEDGER = pa.schema(
+    [
+        pa.field("identity", pa.string(), False),
+        pa.field("sentiment", pa.string()),  # null where nobody gave one
+        pa.field("intent", pa.bool_()),
+        pa.field("spans", pa.string()),
+    ]
+)
 #: One row per label to read, the worst first.
 SUSPICIOUS = pa.schema([(name, pa.string()) for name in ("text", "language", "sentiment", "likelier", "why")])
-Ledger = Mapping[str, str]
 SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a model was trained on, by the hash of a sentence: its sentiment, and its intent and spans."""
+
+    sentiments: Mapping[str, str] = field(default_factory=dict)
+    weak: Mapping[str, Weak] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,9 +93,13 @@ def key_of(text: str) -> str:
 
 def ledger_of(examples: Iterable[Example]) -> pa.Table:
     """The ledger (`LEDGER`) of labelled examples, in the order of the hash. The last of two equal sentences counts."""
-    found = {key_of(example.text): SENTIMENTS[example.sentiment] for example in examples}
-    keys = sorted(found)
-    return pa.table({"identity": keys, "sentiment": [found[key] for key in keys]}, schema=LEDGER)
+    found = {key_of(example.text): example for example in examples}
+    rows = []
+    for key, example in sorted(found.items()):
+        intent, spans = weak_of(example)
+        sentiment = None if example.sentiment == IGNORED else SENTIMENTS[example.sentiment]
+        rows.append({"identity": key, "sentiment": sentiment, "intent": bool(intent), "spans": spans})
+    return pa.Table.from_pylist(rows, schema=LEDGER)
 
 
 def write_ledger(examples: Iterable[Example], folder: Path) -> Path:
@@ -89,39 +109,51 @@ def write_ledger(examples: Iterable[Example], folder: Path) -> Path:
     return path
 
 
-def read_ledger(path: Path) -> dict[str, str]:
-    """Sentiment by identity hash. Raises InputError where the file is no ledger."""
+def read_ledger(path: Path) -> Ledger:
+    """What a ledger's file says. Raises InputError where it is none; an older one knows no intent and no spans."""
     try:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"label ledger {path.name}", f"it cannot be read: {error}", "fetch it again") from error
-    for name in LEDGER.names:
+    for name in ("identity", "sentiment"):
         if name not in table.column_names:
             raise InputError(
                 f"label ledger {path.name}", "the column is missing", "name a run's ledger file", field=name
             )
-    return dict(zip(table["identity"].to_pylist(), table["sentiment"].to_pylist(), strict=True))
+    rows = table.to_pylist()
+    return Ledger(
+        {row["identity"]: row["sentiment"] for row in rows if row["sentiment"]},
+        {row["identity"]: (int(row["intent"]), row["spans"]) for row in rows if row.get("spans") is not None},
+    )
 
 
-def champion_ledger(model: str) -> dict[str, str] | None:
-    """The ledger kept with the run of the champion of `model`; None where there is no champion, or it has none."""
+def champion_ledger(model: str) -> Ledger | None:
+    """The ledger kept with the run of the champion of `model`; None where there is no champion, or it has none.
+
+    Raises InputError where the registry or the run's files cannot be reached: that is not the same as none.
+    """
     import tempfile
 
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    from ml import registry
+    from ml import registry, tracking
 
     holder = registry.champion(model) if registry.is_set() else None
     if holder is None or not holder.run_id:
         return None
+    files, kept, remedy = tracking.client(), f"evaluation/{LEDGER_FILE}", "see that MLflow's artifacts can be read"
+    if not tracking.asked(lambda: files.list_artifacts(holder.run_id)):  # a run that was handed in has a card at least
+        raise InputError(f"label ledger of {holder.label}", "the files of its run are not there", remedy)
+    listed = tracking.asked(lambda: files.list_artifacts(holder.run_id, "evaluation")) or []
+    if kept not in {file.path for file in listed}:
+        return None
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            path = mlflow.artifacts.download_artifacts(
-                run_id=holder.run_id, artifact_path=f"evaluation/{LEDGER_FILE}", dst_path=scratch
-            )
-        except (MlflowException, OSError):
-            return None
+            path = mlflow.artifacts.download_artifacts(run_id=holder.run_id, artifact_path=kept, dst_path=scratch)
+        except (MlflowException, OSError) as error:
+            words = f"it is there, and could not be downloaded ({type(error).__name__})"
+            raise InputError(f"label ledger of {holder.label}", words, remedy) from error
         return read_ledger(Path(path))
 
 
@@ -165,10 +197,11 @@ def check_file(labels: Path | None, *, ledger: Path | None = None, out: Path | N
     if out is not None:
         writable(out, SUSPICIOUS)
     splits = ("train", "valid", "test")
-    own = with_sentiment(example for split in splits for example in read_labels(labels, split)) if labels else []
+    own = [example for split in splits for example in read_labels(labels, split)] if labels else []
     known = read_ledger(ledger) if ledger else champion_ledger(MODEL) if own else None
     trusted = load_examples("train") + load_examples("valid") if own else []
-    verdict = check(trusted + own, known, read=read_again(labels) if labels else frozenset())
+    read = read_again(labels) if labels else frozenset()
+    verdict = check(trusted + with_sentiment(own), known, own=own, read=read)
     if out is not None:
         rows = pa.Table.from_pylist(verdict.suspicious, schema=SUSPICIOUS)
         write_table(rows, out)
@@ -187,6 +220,7 @@ def check(
     examples: Sequence[Example],
     ledger: Ledger | None = None,
     *,
+    own: Sequence[Example] = (),
     read: frozenset[str] = frozenset(),
     public: pa.Table | None = None,
     seed: int = 0,
@@ -196,17 +230,18 @@ def check(
     Args:
         examples: what is to be trained on, public sentences and those of label files alike.
         ledger: what the champion was trained on (`champion_ledger`); None where there is none yet.
+        own: the rows of label files, those without a sentiment too: their intents and spans are looked at.
         read: keys of new sentences whose label a second person has read (`read_again`); they are not judged again.
         public: the public sentences as they were read; default: `load_sentences()`.
         seed: of the folds and of the draws behind p-values.
     """
     table = load_sentences() if public is None else public
     checks = _public_checks(table)
-    known = dict(ledger or {})
+    known = (ledger or Ledger()).sentiments
     labels = {key_of(t): s for t, s in zip(table["text"].to_pylist(), table["sentiment"].to_pylist(), strict=True)}
     trusted: list[Example] = []
     fresh: list[Example] = []
-    changed, contradicting = [], []
+    changed, contradicting, suspicious = [], [], []
     for example in examples:
         key, label = key_of(example.text), SENTIMENTS[example.sentiment]
         before = labels.get(key, known.get(key))
@@ -222,7 +257,12 @@ def check(
     unread = [example for example in fresh if key_of(example.text) not in read]
     found = doubt(trusted, unread, seed=seed) if unread else Doubt([], [], {})
     figures = {"trusted": len(trusted), "new": len(fresh), "read_again": len(fresh) - len(unread), **found.figures}
-    return Verdict([*checks, *found.checks], [*contradicting, *changed, *found.suspicious], figures)
+    if own:
+        keyed = ((key, example) for example in own if (key := key_of(example.text)) not in read)
+        weak = weak_doubt(keyed, (ledger or Ledger()).weak, labels.keys())
+        checks, suspicious = [*checks, *weak.checks], weak.suspicious
+    rows = [*contradicting, *changed, *suspicious, *found.suspicious]
+    return Verdict([*checks, *found.checks], rows, figures)
 
 
 def _public_checks(table: pa.Table) -> list[Check]:

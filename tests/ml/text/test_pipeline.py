@@ -65,6 +65,8 @@ def test_a_run_is_open_while_it_trains_and_ends_with_a_version(lab: Path, tmp_pa
     assert [point.step for point in curve] == sorted({point.step for point in curve}) and len(curve) >= 2
     assert run.data.params["adapt.method"] == "full" and run.data.params["weights.sentiment"] == "1.0"
     assert run.data.metrics["cost.pieces"] > 0 and "attack.typos" in run.data.metrics
+    assert run.data.metrics["speed.texts_per_second"] > 0
+    assert any(reason.startswith("zh: F1 of intent") for reason in found["gate"]["reasons"])
     assert {"git_commit", "env.packages", "data.train", "gate_passed"} <= set(run.data.tags)
     kept = {Path(item.path).name for item in api.list_artifacts(found["run_id"], "evaluation")}
     assert {"slices.csv", "reliability.png", "confusion.png", "robustness.png", "checks.json", LEDGER_FILE} <= kept
@@ -84,6 +86,10 @@ def test_a_student_of_a_registered_model_is_a_candidate_too(lab: Path, tmp_path:
     assert json.loads((tmp_path / "small" / "config.json").read_text())["num_hidden_layers"] == 1
     card = tracking.client().get_model_version("flashsale-text-candidate", found["version"]).description
     assert "taught by" in card and "layers [1]" in card
+    run = tracking.client().get_run(found["run_id"])
+    assert "times its teacher as served" in mlflow.artifacts.load_text(f"runs:/{found['run_id']}/model_card.md")
+    assert {"speed.texts_per_second", "speed.times_teacher", "speed.lost_to_teacher"} <= set(run.data.metrics)
+    assert any(reason.startswith("macro-F1 lost to the teacher") for reason in found["gate"]["reasons"])
     threshold = json.loads((tmp_path / "small" / "labels.json").read_text())["intent_threshold"]
     logged = tracking.client().get_run(found["run_id"]).data.tags["intent_threshold"]
     assert threshold != EVEN_ODDS and float(logged) == pytest.approx(threshold, abs=0.001)

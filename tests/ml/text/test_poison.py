@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flashsale.corpora import load_sentences
@@ -16,7 +17,8 @@ from flashsale.corpora.normal import identity
 from flashsale.errors import InputError
 from ml.__main__ import main
 from ml.text import doubt, poison
-from ml.text.data import SENTIMENTS, Example, load_examples
+from ml.text.data import IGNORED, SENTIMENTS, Example, load_examples
+from ml.text.weak import purchase_intent
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_one_flipped_label_in_the_corpus_itself_breaks_its_digest() -> None:
 def test_the_ledger_finds_every_changed_label_and_nothing_else(tmp_path: Path, public: list[Example]) -> None:
     own = [Example(f"shop sentence number {i} is fine", "en", 2 if i % 3 else 0, 0, ()) for i in range(30)]
     ledger = poison.read_ledger(poison.write_ledger(own, tmp_path))
-    assert len(ledger) == 30 and not any("sentence" in key for key in ledger)  # hashes, no texts
+    assert len(ledger.sentiments) == 30 and not any("sentence" in key for key in ledger.sentiments)  # hashes, no texts
     assert poison.check(own, ledger).passed
     spaced = [replace(own[4], text=own[4].text.upper() + "!!")]  # a copy by identity
     assert identity(spaced[0].text) == identity(own[4].text) and poison.check(spaced, ledger).passed
@@ -67,6 +69,41 @@ def test_the_ledger_finds_every_changed_label_and_nothing_else(tmp_path: Path, p
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="cannot be read"):
         poison.read_ledger(tmp_path / "bad.parquet")
+
+
+def test_changed_intents_and_spans_of_known_sentences_are_named(tmp_path: Path, public: list[Example]) -> None:
+    own = [Example(f"shop sentence number {i} is fine", "en", 2 if i % 3 else 0, i % 2, ((0, 4),)) for i in range(30)]
+    unread = Example("will you have this lamp in green again", "en", IGNORED, 1, ())
+    ledger = poison.read_ledger(poison.write_ledger([*own, unread], tmp_path))
+    assert len(ledger.sentiments) == 30 and len(ledger.weak) == 31
+    known = "known sentences whose intent or spans changed"
+    assert poison.check(own, ledger, own=[*own, unread]).passed
+    other = [replace(own[3], intent=0), replace(own[4], spans=((5, 13),)), replace(unread, intent=0), *own[5:]]
+    verdict = poison.check([], ledger, own=other)
+    named = [c.name for c in verdict.checks if not c.passed]
+    assert named == [known] and [row["text"] for row in verdict.suspicious] == [own[3].text, own[4].text]
+    assert verdict.suspicious[0]["likelier"] == "intent yes, spans [[0, 4]]"
+    read = frozenset(poison.key_of(e.text) for e in other[:2])
+    assert poison.check([], ledger, own=other, read=read).passed
+    inverted = [replace(e, intent=1 - e.intent) for e in public[:400]]
+    verdict = poison.check(inverted, None, own=inverted)
+    assert [c.name for c in verdict.checks if not c.passed] == [known] and len(verdict.suspicious) == 400
+    old = pq.read_table(tmp_path / poison.LEDGER_FILE).select(["identity", "sentiment"])
+    pq.write_table(old, tmp_path / "old.parquet")
+    assert poison.read_ledger(tmp_path / "old.parquet").weak == {}
+
+
+def test_more_new_intents_than_rules_miss_are_named(public: list[Example]) -> None:
+    def own(wrong: int) -> list[Example]:
+        plain = [f"parcel number {i} came on a grey day" for i in range(200)]
+        assert not any(purchase_intent(text, "en") for text in plain)
+        return [Example(text, "en", IGNORED, int(at < wrong), ()) for at, text in enumerate(plain)]
+
+    for wrong, stopped in ((0, False), (12, False), (30, True), (200, True)):
+        verdict = poison.check([], None, own=own(wrong))
+        assert verdict.passed is not stopped, wrong
+        assert len(verdict.suspicious) == (wrong if stopped else 0)
+    assert "30 of 200; more than rules miss" in " ".join(poison.check([], None, own=own(30)).reasons)
 
 
 def _sentences(count: int, seed: int) -> Iterator[Example]:
