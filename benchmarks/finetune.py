@@ -91,9 +91,9 @@ def prepare(case: Case, rows: int) -> Task:
 
     from flashsale.settings import settings
     from ml.text import model
+    from ml.text.base import ensure_base_model
     from ml.text.config import load_config
     from ml.text.data import encode, load_examples
-    from ml.text.embedded import ensure_base_model
 
     base = ensure_base_model(settings().text_base_model)
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))

@@ -74,8 +74,8 @@ class Bench:
 
     def __init__(self, runs: Path, quick: bool) -> None:
         from flashsale.settings import settings
+        from ml.text.base import ensure_base_model
         from ml.text.data import load_examples
-        from ml.text.embedded import ensure_base_model
 
         self.runs, self.quick = runs, quick
         self.base = ensure_base_model(settings().text_base_model)

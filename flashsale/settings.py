@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     max_future_minutes: int = Field(default=15, ge=0, description="Tolerance for clocks that run ahead")
     seed: int = 20261111
     threads: int = Field(default=2, ge=1, description="Threads of one heavy step")
-    text_base_model: str = Field(default="embedded", description="`embedded`, a folder, or a Hugging Face name")
+    text_base_model: str = Field(
+        default="embedded", description="`embedded`, a folder or a Hugging Face name, pinned or not (`@sha256:HEX`)"
+    )
     text_config: str = Field(default="full", description="Training configuration: `demo`, `full`, or a YAML file")
     explain_texts: int = Field(default=20, ge=0, description="Scored texts of a day that are explained and kept")
     explain_days: int = Field(default=1, ge=0, description="Newest scored days that are explained; 0: none")

@@ -90,7 +90,7 @@ def project(home: str) -> None:
 
 def model() -> None:
     """Convert the embedded base model."""
-    from ml.text.embedded import ensure_base_model
+    from ml.text.base import ensure_base_model
 
     ensure_base_model("embedded")
 

@@ -42,12 +42,12 @@ def vectors(scorer: Scorer, texts: Sequence[str]) -> Floats:
 
 
 def base_folder(name: str, target: Path) -> tuple[Path, str]:
-    """Write a base model (see `ml.text.embedded.ensure_base_model`) as a model folder; returns it and its label.
+    """Write a base model (see `ml.text.base.ensure_base_model`) as a model folder; returns it and its label.
 
     The label is a digest of the encoder's weights. The folder's heads say nothing.
     """
     from ml.text import model
-    from ml.text.embedded import ensure_base_model
+    from ml.text.base import ensure_base_model
 
     base = ensure_base_model(name)
     model.save(model.build(base), base, target, max_tokens=_MAX_TOKENS)

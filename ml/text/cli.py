@@ -15,14 +15,17 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     group = sub.add_parser("text", help="the text model: base, train, score, suggest, check-labels, explain")
     commands = group.add_subparsers(dest="command", required=True)
     base = commands.add_parser("base", help="make the base checkpoint ready and name its folder")
-    base.add_argument("--name", help="embedded, a folder or a Hugging Face name; default: the setting")
+    base.add_argument(
+        "--name",
+        help="embedded, a folder or a Hugging Face name; pinned: NAME@sha256:HEX",
+    )
     base.set_defaults(func=_base)
     train = commands.add_parser("train", help="fine-tune, evaluate and, with --register, hand in a candidate")
     train.add_argument("--config", help="demo, full or a YAML file; default: the setting")
     train.add_argument("--register", action="store_true", help="log to MLflow and register the candidate")
     train.add_argument("--out", type=Path, help="keep the model folder here")
     train.add_argument("--labels", type=Path, help="labelled sentences of your own beside the public ones")
-    train.add_argument("--base", help="base model in the setting's stead: embedded, a folder or a Hugging Face name")
+    train.add_argument("--base", help="base model in the setting's stead; pinned: NAME@sha256:HEX")
     train.add_argument("--teacher", help="a registered version, name or folder to shrink (config: small)")
     train.add_argument(
         "--texts", type=Path, nargs="+", default=[], help="texts that nobody judged, for a teacher to answer"
@@ -112,10 +115,11 @@ def _add_checks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _base(args: argparse.Namespace) -> dict[str, Any]:
     from flashsale.settings import settings
-    from ml.text.embedded import ensure_base_model
+    from ml.text.base import ensure_base_model, weights_digest
 
     name = args.name or settings().text_base_model
-    return {"name": name, "path": str(ensure_base_model(name))}
+    folder = ensure_base_model(name)
+    return {"name": name, "path": str(folder), "sha256": weights_digest(folder)}
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:

@@ -28,12 +28,13 @@ from flashsale.errors import InputError
 
 WEIGHTS_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 TOKENIZER_SHA256 = "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39"
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the conversion or the choice of pieces changes, so that old folders are left alone."""
 
 _Q4 = np.dtype([("scale", "<f2"), ("nibbles", "u1", (16,))])
 _BLOCK = 32
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+_KEPT = "digests.json"
 _MASK = "<mask>"
 _MIN_USES = 2
 _LAYER_NAMES = {
@@ -247,6 +248,24 @@ def _write_folder(folder: Path, weights_path: Path, tokenizer_path: Path) -> Non
     special |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": _MASK}
     extra = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, **special}
     (folder / "tokenizer_config.json").write_text(json.dumps(extra, indent=1, sort_keys=True), encoding="utf-8")
+    (folder / _KEPT).write_text(json.dumps(_digests(folder), indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def _check_kept(folder: Path) -> None:
+    """Whether a converted folder is still what was written. Raises InputError."""
+    try:
+        written = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
+        changed = sorted(name for name, digest in _digests(folder).items() if written.get(name) != digest)
+    except (OSError, ValueError):
+        changed = [_KEPT]
+    if changed:
+        words = f"{changed[0]} in {folder.name} is not what was written"
+        raise InputError("base model", words, "delete the folder; it is made again from the packages")
 
 
 def embedded_model(models_dir: Path | None = None) -> Path:
@@ -264,6 +283,7 @@ def embedded_model(models_dir: Path | None = None) -> Path:
     key = hashlib.sha256(f"{WEIGHTS_SHA256} {TOKENIZER_SHA256} {RECIPE}".encode()).hexdigest()[:12]
     folder = models_dir / f"embedded-{key}"
     if (folder / "config.json").is_file():
+        _check_kept(folder)
         return folder
     models_dir.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=".embedded-", dir=models_dir))
@@ -277,26 +297,3 @@ def embedded_model(models_dir: Path | None = None) -> Path:
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return folder
-
-
-def ensure_base_model(name_or_path: str) -> Path:
-    """Return a local folder with config.json, weights and tokenizer.json for a base model.
-
-    `embedded` is the model of this module; an existing folder is itself; anything else is taken for a
-    Hugging Face name and downloaded by its own client. Raises InputError where none of it works.
-    """
-    if name_or_path == "embedded":
-        return embedded_model()
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InputError("base model", f"{path} has no config.json", "name a folder saved by transformers")
-        return path
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.safetensors", "*.txt"]
-    try:
-        return Path(snapshot_download(name_or_path, allow_patterns=patterns))
-    except (OSError, ValueError) as error:
-        remedy = "use `embedded`, or a folder, or a Hugging Face name with a network that reaches it"
-        raise InputError("base model", f"{name_or_path!r} cannot be had: {error}", remedy) from error

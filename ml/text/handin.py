@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flashsale.settings import settings
 from ml import registry, tracking
 from ml.text import evaluate
+from ml.text.base import weights_digest
 from ml.text.data import SENTIMENTS, Example, examples_digest
 from ml.text.slices import by_slice, draw_reliability, write_slices
 from ml.text.weak import rules_digest
@@ -99,6 +100,7 @@ def register(run: Run, files: Sequence[Path]) -> registry.Version:
             tags={
                 "seed": str(settings().seed),
                 "base_model": run.base.name,
+                "base_sha256": weights_digest(run.base),
                 "rules": rules_digest(),
                 "judged_in": judged.precision,
                 "temperature": f"{run.fitted.temperature:.3f}",

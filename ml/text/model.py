@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
-from transformers.utils import logging as transformers_logging
 
 from flashsale.errors import InputError
 from ml.text import reading as readings
 from ml.text import scorer
+from ml.text.base import load_bert
 from ml.text.data import IGNORED, SENTIMENTS, TAGS
 from ml.text.network import TextNetwork
 
@@ -32,10 +32,9 @@ def build(base: Path, keep_layers: Sequence[int] | None = None, exits: Sequence[
     With `keep_layers` only these stay, in this order (0 is the lowest); `exits` are what `leave_after` takes. Raises
     InputError where one is not there.
     """
-    transformers_logging.disable_progress_bar()
     config = BertConfig.from_json_file(str(base / scorer.CONFIG))
     network = TextNetwork(config, sentiments=len(SENTIMENTS), tags=len(TAGS))
-    network.encoder = BertModel.from_pretrained(base, add_pooling_layer=False)
+    network.encoder = load_bert(base)
     for head in (network.sentiment, network.intent, network.tags):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)

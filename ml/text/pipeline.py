@@ -16,8 +16,8 @@ from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml import registry, tracking
 from ml.text import evaluate
+from ml.text.base import ensure_base_model
 from ml.text.data import Encoded, Example, encode, load_examples, select, with_sentiment
-from ml.text.embedded import ensure_base_model
 from ml.text.handin import EXPERIMENT, MODEL, evidence, params_of, register
 from ml.text.judged import Judged, judge
 from ml.text.labels import read_labels

@@ -31,9 +31,9 @@ from torch.nn import functional as F
 from flashsale.corpora.normal import identity, normal_text
 from flashsale.errors import InputError
 from flashsale.settings import settings
+from ml.text.base import ensure_base_model, load_bert
 from ml.text.batches import batches
 from ml.text.data import Encoded
-from ml.text.embedded import ensure_base_model
 from ml.text.encoder import encode, normed
 from ml.text.judging import judging_words
 from ml.text.model import keep
@@ -156,11 +156,7 @@ class Reader:
     def __init__(
         self, base: Path, *, batch_tokens: int, rate: float, seed: int, reading: str = "canonical", layers: int = 0
     ) -> None:
-        from transformers import BertModel
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()
-        self.bert = BertModel.from_pretrained(base, add_pooling_layer=False)
+        self.bert = load_bert(base)
         if layers:
             keep(self.bert, range(layers))
         self.tokenizer = tokenizer_of(base, reading)

@@ -135,7 +135,7 @@ def _judged(
     import torch
 
     from ml.text import evaluate, model
-    from ml.text.embedded import ensure_base_model
+    from ml.text.base import ensure_base_model
     from ml.text.pipeline import encoded
     from ml.text.scorer import Scorer
     from ml.text.train import Trainer, seed_everything

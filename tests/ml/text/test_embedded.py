@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -99,9 +100,22 @@ def test_trimming_leaves_segmentation_alone(converted: Path) -> None:
     assert "<unk>" not in trimmed.encode("预售秒杀,coupon ¥9.90 😀").tokens
 
 
-def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="config.json"):
-        embedded.ensure_base_model(str(tmp_path))
+def test_a_changed_copy_of_the_converted_model_is_refused(converted: Path, tmp_path: Path) -> None:
+    copy = tmp_path / converted.name
+    shutil.copytree(converted, copy)
+    assert embedded.embedded_model(tmp_path) == copy
+    weights = copy / "model.safetensors"
+    kept = bytearray(weights.read_bytes())
+    kept[-1] ^= 1
+    weights.write_bytes(kept)
+    with pytest.raises(InputError, match="model.safetensors .* is not what was written"):
+        embedded.embedded_model(tmp_path)
+    (copy / "digests.json").unlink()
+    with pytest.raises(InputError, match="digests.json"):
+        embedded.embedded_model(tmp_path)
+
+
+def test_what_cannot_be_used_is_named() -> None:
     with pytest.raises(InputError, match="E5S1"):
         embedded.WeightFile(b"GGUF....")
     with pytest.raises(InputError, match="SHA-256"):
