@@ -112,7 +112,12 @@ def back_translated(examples: Sequence[Example], command: str) -> Iterator[Examp
     if not examples:
         return
     lines = "\n".join(normal_text(example.text) for example in examples) + "\n"
-    done = subprocess.run(shlex.split(command), input=lines, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(shlex.split(command), input=lines, capture_output=True, text=True, check=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "translator", f"it does not start: {error}", "name a program that is installed", field="back_translation"
+        ) from error
     answers = done.stdout.splitlines()
     if done.returncode or len(answers) != len(examples):
         problem = f"it ended with {done.returncode} and {len(answers)} lines for {len(examples)} sentences"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flashsale.times import parse_utc
 from ml.threads import thread_count
+
+if TYPE_CHECKING:
+    from ml.text.tune import Lab
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,6 +82,10 @@ def _add_choices(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     read.add_argument("--epochs", type=int, default=1)
     read.add_argument("--rate", type=float, default=2e-4, help="largest learning rate")
     read.set_defaults(func=_pretrain)
+    for parser in (folds, tune):
+        parser.add_argument("--base", help="as for `train`")
+        parser.add_argument("--labels", type=Path, help="as for `train`")
+        parser.add_argument("--track", action="store_true", help="each fold or trial is a run in MLflow")
     for parser in (folds, tune, read):
         parser.add_argument("--threads", type=thread_count, help="CPU threads; default: the setting")
 
@@ -148,8 +155,14 @@ def _validate(args: argparse.Namespace) -> dict[str, Any]:
 
     config = load_config(args.config or settings().text_config)
     if args.fold is not None:
-        return run_fold(config, args.fold, args.folds, threads=args.threads)
-    return cross_validate(config, args.folds, threads=args.threads)
+        return run_fold(config, args.fold, args.folds, _lab(args))
+    return cross_validate(config, args.folds, _lab(args))
+
+
+def _lab(args: argparse.Namespace) -> Lab:
+    from ml.text.tune import Lab
+
+    return Lab(args.base, args.labels, args.track, args.threads)
 
 
 def _tune(args: argparse.Namespace) -> dict[str, Any]:
@@ -158,7 +171,7 @@ def _tune(args: argparse.Namespace) -> dict[str, Any]:
     from ml.text.tune import search
 
     config = load_config(args.config or settings().text_config)
-    return search(config, args.trials, args.out, minutes=args.minutes, threads=args.threads)
+    return search(config, args.trials, args.out, minutes=args.minutes, lab=_lab(args))
 
 
 def _pretrain(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from flashsale.errors import InputError
 from flashsale.yaml_text import read_yaml
+from ml.text.data import LANGUAGES
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -113,6 +114,9 @@ class TrainConfig(_Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
+        for field, counts in (("rows", self.rows), ("rows_in_float32", self.rows_in_float32)):
+            if wrong := sorted(set(counts or ()) - set(LANGUAGES)):
+                raise ValueError(f"{field} names the language {wrong[0]!r}: give {', '.join(LANGUAGES)}")
         if self.adapt.method != "full" and self.frozen_layers:
             raise ValueError("frozen_layers belongs to adapt.method full: the other methods freeze all that they adapt")
         if self.adversarial and (self.frozen_layers or self.adapt.method != "full"):

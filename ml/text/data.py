@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ml.text.scorer import Reading
 
+LANGUAGES = ("zh", "en")
 SENTIMENTS = ("negative", "neutral", "positive")
 TAGS = ("O", "P")
 IGNORED = -100

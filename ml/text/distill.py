@@ -17,8 +17,7 @@ from flashsale.corpora.normal import same, split_of
 from flashsale.errors import InputError
 from ml.text import model
 from ml.text.batches import batches, collate
-from ml.text.data import IGNORED, Encoded, Example, Taught
-from ml.text.labels import LANGUAGES
+from ml.text.data import IGNORED, LANGUAGES, Encoded, Example, Taught
 from ml.text.network import TextNetwork
 from ml.text.scorer import fast_bf16
 from ml.text.weak import demand_spans, language_of, purchase_intent

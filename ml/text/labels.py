@@ -20,10 +20,9 @@ import pyarrow as pa
 
 from flashsale.corpora.normal import same, split_of
 from flashsale.errors import InputError
-from ml.text.data import IGNORED, SENTIMENTS, Example, with_sentiment
+from ml.text.data import IGNORED, LANGUAGES, SENTIMENTS, Example, with_sentiment
 from ml.text.weak import demand_spans, purchase_intent
 
-LANGUAGES = ("zh", "en")
 GUESSES = {"sentiment": "suggested_sentiment", "spans": "suggested_spans"}
 NEEDED = ("text", "language", "sentiment", "source", "licence")
 

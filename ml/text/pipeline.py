@@ -20,7 +20,6 @@ from ml.text.base import ensure_base_model
 from ml.text.data import Encoded, Example, encode, load_examples, select, with_sentiment
 from ml.text.handin import EXPERIMENT, MODEL, evidence, params_of, register
 from ml.text.judged import Judged, judge
-from ml.text.labels import read_labels
 
 if TYPE_CHECKING:
     from ml.text.calibrate import Tempered
@@ -39,6 +38,8 @@ class Run:
     sets: dict[str, list[Example]]
     teacher: str | None = None
     run_id: str | None = None
+    notes: list[str] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
     kept: list[Path] = field(default_factory=list)
     labels: Verdict = field(init=False)
     history: History = field(init=False)
@@ -71,27 +72,35 @@ def train_model(
     """
     import torch
 
-    from ml.text.distill import unjudged
+    from ml.text.given import gather
     from ml.text.parallel import Parallel
+    from ml.text.score import probe
 
     if texts and not teacher:
         raise InputError("texts", "nobody is there to judge them", "name a teacher, or give labels (--labels)")
+    for place in (out, checkpoints):
+        if place and place.is_file():
+            raise InputError(str(place.name), "it is a file, and a folder is to be written there", "name another place")
+        if place:
+            probe(place)
     torch.set_num_threads(threads or settings().threads)
     began = time.monotonic()
-    sets = {split: load_examples(split) for split in ("train", "valid", "test")}
-    own = read_labels(labels, "train") if labels else []
-    heard = unjudged(texts, [*sets["train"], *own]) if texts else []
+    given = gather({split: load_examples(split) for split in ("train", "valid", "test")}, labels, texts)
     with tempfile.TemporaryDirectory() as scratch:
         root = ensure_base_model(base or settings().text_base_model)
-        run = Run(config, root, out or Path(scratch) / "model", sets, teacher)
+        run = Run(
+            config, root, out or Path(scratch) / "model", given.sets, teacher, notes=given.notes, inputs=given.params
+        )
         first = Parallel.from_environment().first
         tracked: AbstractContextManager[str | None] = nullcontext()
         if register and first:
             tracked = tracking.open_run(EXPERIMENT, params_of(run))
         with tracked as run.run_id:
             if first:
-                _check_labels(run, labels, own, Path(scratch))
-            _fit(run, own + heard, checkpoints)
+                for note in given.notes:
+                    _say(note)
+                _check_labels(run, labels, given.own, Path(scratch))
+            _fit(run, given.own + given.heard, checkpoints)
             if not first:  # under torchrun one process speaks for all
                 return {"rank": "not the first: see the first process's answer"}
             summary = _finish(run, Path(scratch), register=register)

@@ -27,13 +27,13 @@ import yaml
 from flashsale.errors import InputError
 from flashsale.simplified import readable, simplified
 from ml.text import scorer
+from ml.text.data import LANGUAGES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 RULES = Path(__file__).parent / "rules" / "reading.yaml"
 PEOPLE = RULES.with_name("people.yaml")
-LANGUAGES = ("zh", "en")
 _QUOTES = {"’": "'", "‘": "'", "ʼ": "'"}
 _GROUPS = 10
 _RUN = r"([^\s\d])\1{3,}"  # digits excepted: 10000 is no 1000

@@ -72,11 +72,16 @@ def writable(path: Path, schema: pa.Schema | None = None) -> None:
     for field in schema or () if jsonlines.is_one(path) else ():
         if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
             raise InputError(_subject(path), "bytes have no JSON", "leave them out, or write Parquet", field=field.name)
-    probe = path.with_name(f".{path.stem}.{os.getpid()}.probe")
+    probe(path)
+
+
+def probe(path: Path) -> None:
+    """Try whether a file or a folder can be made there. Raises InputError."""
+    trial = path.with_name(f".{path.stem}.{os.getpid()}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        trial.touch()
+        trial.unlink()
     except OSError as error:
         raise InputError(_subject(path), f"it cannot be written: {error}", "name another place") from error
 

@@ -6,7 +6,9 @@ import hashlib
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,12 @@ import yaml
 from flashsale.corpora.normal import identity
 from flashsale.errors import InputError
 from flashsale.settings import settings
+from ml import tracking
 from ml.text.config import TrainConfig
 from ml.text.data import Example, load_examples
+from ml.text.handin import EXPERIMENT, flattened
+from ml.text.labels import read_labels
+from ml.text.score import probe
 
 if TYPE_CHECKING:
     from ml.text.train import Watch
@@ -30,23 +36,71 @@ def fold_of(text: str, folds: int) -> int:
     return int.from_bytes(digest[:8], "big") % folds
 
 
-def run_fold(config: TrainConfig, fold: int, folds: int, *, threads: int | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Lab:
+    """Where trainings of a choice take place: on which base and which further labels, and whether MLflow is told.
+
+    Args:
+        base: base model in the setting's stead.
+        labels: a label file; its training rows are learnt from, and judged by nobody.
+        track: each fold or trial is a run in MLflow, with its parameters, curves and metrics.
+        threads: CPU threads; None is the setting.
+    """
+
+    base: str | None = None
+    labels: Path | None = None
+    track: bool = False
+    threads: int | None = None
+
+    def own(self) -> list[Example]:
+        """The rows of the label file."""
+        return read_labels(self.labels, "train") if self.labels else []
+
+    @contextmanager
+    def run(self, config: TrainConfig, kind: str, **params: Any) -> Iterator[Told]:
+        """A run in MLflow while the block lasts: where its curves and its metrics go."""
+        if not self.track:
+            yield Told(None, {})
+            return
+        import mlflow
+
+        flat = flattened(config) | {"kind": kind, "base": self.base or settings().text_base_model, **params}
+        with tracking.open_run(EXPERIMENT, flat) as run_id:
+            told = Told(tracking.live_metrics(run_id), {})
+            yield told
+            with mlflow.start_run(run_id=run_id):
+                mlflow.log_metrics(told.metrics)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run is told: its curves by `watch`, and in the end its metrics."""
+
+    watch: Watch | None
+    metrics: dict[str, float]
+
+
+def run_fold(config: TrainConfig, fold: int, folds: int, lab: Lab = Lab()) -> dict[str, Any]:
     """Train on the training sentences outside `fold` and judge on those inside; metrics as of a test set.
 
     The frozen test sentences are not looked at. Raises InputError for a fold that is not there.
     """
+    if folds < 2:
+        raise InputError("cross-validation", f"{folds} folds leave nothing to judge", "ask for two or more")
     if not 0 <= fold < folds:
         raise InputError("cross-validation", f"there is no fold {fold} of {folds}", f"name one of 0 to {folds - 1}")
     known = load_examples("train")
     inside = [example for example in known if fold_of(example.text, folds) == fold]
-    outside = [example for example in known if fold_of(example.text, folds) != fold]
-    found = _judged(config, outside, load_examples("valid"), inside, threads=threads)
+    outside = [example for example in [*known, *lab.own()] if fold_of(example.text, folds) != fold]
+    with lab.run(config, "fold", fold=fold, folds=folds) as told:
+        found = _judged(config, outside, load_examples("valid"), inside, lab, watch=told.watch)
+        told.metrics.update(found)
     return {"fold": fold, "folds": folds, "sentences": len(inside), "metrics": found}
 
 
-def cross_validate(config: TrainConfig, folds: int, *, threads: int | None = None) -> dict[str, Any]:
-    """All folds one after another: mean and standard deviation of every metric over the folds."""
-    return summed([run_fold(config, fold, folds, threads=threads) for fold in range(folds)])
+def cross_validate(config: TrainConfig, folds: int, lab: Lab = Lab()) -> dict[str, Any]:
+    """All folds one after another: mean and standard deviation of every metric over the folds. As `run_fold`."""
+    return summed([run_fold(config, fold, folds, lab) for fold in range(max(folds, 1))])
 
 
 def summed(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -61,7 +115,7 @@ def summed(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def search(
-    config: TrainConfig, trials: int, out: Path, *, minutes: float | None = None, threads: int | None = None
+    config: TrainConfig, trials: int, out: Path, *, minutes: float | None = None, lab: Lab = Lab()
 ) -> dict[str, Any]:
     """Search rates, decay, dropout and batch size for the best macro-F1 on validation sentences; writes YAML to `out`.
 
@@ -70,20 +124,28 @@ def search(
     """
     import optuna
 
+    if trials < 1:
+        raise InputError("search", f"{trials} trials try nothing", "ask for one or more")
+    probe(out)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=settings().seed % 2**32)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.MedianPruner(3, 1))
-    train, valid = load_examples("train"), load_examples("valid")
+    train, valid = [*load_examples("train"), *lab.own()], load_examples("valid")
 
     def attempt(trial: Any) -> float:
         tried = proposed(config, trial)
 
-        def watch(figures: dict[str, float], step: int) -> None:
-            trial.report(-figures["valid_loss"], step)
-            if trial.should_prune():
-                raise optuna.TrialPruned
+        with lab.run(tried, "trial", trial=trial.number) as told:
 
-        found = _judged(tried, train, valid, valid, threads=threads, watch=watch)
+            def watch(figures: dict[str, float], step: int) -> None:
+                if told.watch:
+                    told.watch(figures, step)
+                trial.report(-figures["valid_loss"], step)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+
+            found = _judged(tried, train, valid, valid, lab, watch=watch)
+            told.metrics.update(found)
         print(f"trial {trial.number}: {WHAT} {found[WHAT]:.4f} {trial.params}", file=sys.stderr, flush=True)
         return float(found[WHAT])
 
@@ -127,8 +189,8 @@ def _judged(
     train: Sequence[Example],
     held: Sequence[Example],
     judged: Sequence[Example],
+    lab: Lab,
     *,
-    threads: int | None,
     watch: Watch | None = None,
 ) -> dict[str, float]:
     """Metrics on `judged` of a model trained on `train`, early stopping on `held`."""
@@ -140,8 +202,8 @@ def _judged(
     from ml.text.scorer import Scorer
     from ml.text.train import Trainer, seed_everything
 
-    torch.set_num_threads(threads or settings().threads)
-    base = ensure_base_model(settings().text_base_model)
+    torch.set_num_threads(lab.threads or settings().threads)
+    base = ensure_base_model(lab.base or settings().text_base_model)
     rows, early = encoded(config, base, {"train": list(train), "valid": list(held)}, [])
     seed_everything(settings().seed)
     network = model.build(base, config.keep_layers, config.exits.after)

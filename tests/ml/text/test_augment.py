@@ -107,3 +107,5 @@ def test_back_translation_by_a_command(tmp_path: Path) -> None:
     script.write_text("print('one line for all')\n")
     with pytest.raises(InputError, match="back_translation"):
         augmented([ENGLISH, CHINESE], how, 1)
+    with pytest.raises(InputError, match="back_translation.*does not start"):
+        augmented([ENGLISH], how.model_copy(update={"back_translation": "no-such-program --x"}), 1)

@@ -8,17 +8,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
+import opencc
 import pytest
 
+from flashsale.corpora.normal import split_of
 from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml import registry, tracking
 from ml.text import pipeline
 from ml.text.config import Exits, TrainConfig, load_config
 from ml.text.data import load_examples
+from ml.text.given import gather
 from ml.text.poison import LEDGER_FILE
 from ml.text.scorer import EVEN_ODDS
 
@@ -110,8 +114,6 @@ def test_a_failed_training_is_marked_and_registers_nothing(lab: Path, monkeypatc
 
 
 def test_changed_labels_stop_the_training_before_it_begins(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     real = {split: load_examples(split)[:50] for split in ("train", "valid", "test")}
     real["train"][7] = replace(real["train"][7], sentiment=2 - real["train"][7].sentiment)
     monkeypatch.setattr(pipeline, "load_examples", real.__getitem__)
@@ -166,3 +168,29 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_no_version(lab: Path, tmp_path
         registry.show("flashsale-text-candidate")
     again = pipeline.train_model(tiny(), register=True, out=None, threads=1)
     assert again["version"] == "1"
+
+
+def test_what_is_nearly_a_test_sentence_is_left_out_and_a_label_file_has_its_card(
+    tiny_base: Path, home: Path, tmp_path: Path
+) -> None:
+    sets = {split: load_examples(split)[:300] for split in ("train", "valid", "test")}
+    zh = next(e for e in sets["test"] if e.language == "zh" and len(e.text) > 30 and "国" not in e.text)
+    other = opencc.OpenCC("s2t").convert(zh.text)
+    close = f"{zh.text}谢谢" if split_of(f"{zh.text}谢谢") == "train" else f"{zh.text}再见啊"
+    plain = [f"the lamp number {at} is good and stands on my desk" for at in range(40)]
+    rows = [{"text": text, "language": "zh", "sentiment": "negative", "checked_by": "r"} for text in (other, close)]
+    rows += [{"text": text, "language": "en", "sentiment": "positive"} for text in plain]
+    rows = [{**row, "source": "shop", "licence": "own"} for row in rows]
+    path = tmp_path / "labels.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    found = gather(sets, path, [])
+    kept = {example.text for example in found.own}
+    assert kept == {text for text in plain if split_of(text) == "train"}, "no copy of a test sentence is trained on"
+    assert found.sets["test"] == sets["test"]
+    (note,) = [line for line in found.notes if line.startswith("`labels.jsonl`")]
+    assert f"42 rows, {len(kept)} trained on, 0 of them read" in note
+    assert f"By language, source and licence: en, shop (own): {len(kept)}." in note
+    assert found.params["labels"] == "labels.jsonl" and len(found.params["labels_sha256"]) == 64
+    again = gather(sets | {"train": [*sets["train"], replace(zh, text=other)]}, None, [])
+    assert len(again.sets["train"]) <= len(sets["train"]) and replace(zh, text=other) not in again.sets["train"]
+    assert "nearly held-out" in again.notes[0]
