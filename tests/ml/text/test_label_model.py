@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from flashsale.errors import InputError
 from flashsale.lake import Lake
+from flashsale.settings import settings
+from ml.__main__ import main
 from ml.text.behaviour import outcomes
 from ml.text.label_model import SILENT, fit
 from ml.text.labels import read_labels
@@ -112,3 +115,17 @@ def test_the_label_file_is_one_that_training_reads(lake: Lake, tmp_path: Path) -
     with pytest.raises(InputError, match="'sure'"):
         label_shop_texts(lake, tmp_path / "x.jsonl", sure=0.4)
     assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_the_command_labels_the_lake_it_is_pointed_at(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLASHSALE_HOME", str(tmp_path))
+    settings.cache_clear()
+    try:
+        assert main(["text", "weak-labels", "--out", str(tmp_path / "l.jsonl"), "--as-of", "2026-03-20T00:00:00Z"]) == 0
+    finally:
+        settings.cache_clear()
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["languages"]["zh"]["texts"] == 4
+    assert {json.loads(line)["sentiment"] for line in (tmp_path / "l.jsonl").read_text().splitlines()} == {None}

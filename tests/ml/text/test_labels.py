@@ -8,9 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 
 from flashsale.corpora.normal import split_of
 from flashsale.errors import InputError
+from ml.__main__ import main
+from ml.text import model
 from ml.text.data import Example
 from ml.text.labels import read_labels, suggest
 
@@ -106,3 +109,24 @@ def test_the_least_certain_texts_are_suggested_once_and_languages_in_turn() -> N
     assert not {"sentiment", "spans"} & set(found.column_names), "a guess is nobody's label"
     again = found.rename_columns([{"suggested_sentiment": "sentiment"}.get(n, n) for n in found.column_names])
     assert suggest(again, 2).column_names.count("doubt") == 1, "what was suggested can be scored and suggested again"
+
+
+def test_the_command_suggests_texts_of_a_file(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, texts, out = tmp_path / "model", tmp_path / "texts.jsonl", tmp_path / "to_label.jsonl"
+    torch.manual_seed(1)
+    network = model.build(tiny_base)
+    torch.nn.init.normal_(network.sentiment.weight)
+    model.save(network, tiny_base, folder, max_tokens=32)
+    texts.write_text(
+        "".join(json.dumps({"text": f"the battery {at} is {w}"}) + "\n" for at, w in enumerate("abcdefgh"))
+    )
+    asked = ["text", "suggest", "--in", str(texts), "--model", str(folder), "--count", "3"]
+    assert main([*asked, "--out", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == 3
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["doubt"] for row in rows] == sorted((row["doubt"] for row in rows), reverse=True)
+    assert all({"suggested_sentiment", "suggested_spans"} <= set(row) and "sentiment" not in row for row in rows)
+    assert main([*asked, "--out", str(tmp_path / "texts.jsonl" / "x.jsonl")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
