@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
+from flashsale.registered import TRAINER
 from flashsale_plugins.audit import AuditOperator
 from flashsale_plugins.dag_parts import (
     START,
@@ -35,7 +36,10 @@ with DAG(
         task_id="unconstrain", pool=Pool.HEAVY, command=["python", "-m", "ml", "demand", "unconstrain"]
     )
     train = CommandOperator(
-        task_id="train", pool=Pool.HEAVY, command=["python", "-m", "ml", "demand", "train", "--register"]
+        task_id="train",
+        pool=Pool.HEAVY,
+        role=TRAINER,
+        command=["python", "-m", "ml", "demand", "train", "--register"],
     )
     review, record = review_of_candidate("flashsale-demand", train_task="train", noun="Demand model")
     audit >> unconstrain >> train >> review >> record

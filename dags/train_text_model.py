@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
+from flashsale.registered import TRAINER
 from flashsale_plugins.dag_parts import (
     START,
     Pool,
@@ -81,13 +82,16 @@ with DAG(
     def fold_commands(params: Any = None) -> list[list[str]]:
         """A command a fold; none without cross-validation."""
         count = int(params["folds"])
-        common = ["python", "-m", "ml", "text", "validate", "--config", params["config"], "--folds", str(count)]
+        common = ["python", "-m", "ml", "text", "validate", "--track", "--config", params["config"]]
+        common += [f"--{name}={params[name]}" for name in ("base", "labels") if params[name]]
+        common += ["--folds", str(count)]
         return [[*common, "--fold", str(fold)] for fold in range(count)] if count > 1 else []
 
-    folds = CommandOperator.partial(task_id="fold", pool=Pool.GPU).expand(command=fold_commands())
+    folds = CommandOperator.partial(task_id="fold", pool=Pool.GPU, role=TRAINER).expand(command=fold_commands())
     train = CommandOperator(
         task_id="train",
         pool=Pool.GPU,
+        role=TRAINER,
         trigger_rule="none_failed",
         command=[
             *["python", "-m", "ml", "text", "train", "--config", "{{ params.config }}", "--register"],

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
-from ml.tracking import client, experiment_id, git_commit, run_of
+from ml.tracking import asked, client, experiment_id, git_commit, run_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,45 +129,54 @@ def _shown(card: str) -> str:
 
 
 def champion(name: str) -> Version | None:
-    """The version that holds the alias `champion`, or None."""
-    from mlflow.exceptions import MlflowException
+    """The version that holds the alias `champion`; None where the model or the alias does not exist.
 
-    try:
-        return _version(client().get_model_version_by_alias(name, CHAMPION))
-    except MlflowException:
-        return None
+    Raises InputError where the registry cannot be asked.
+    """
+    entry = asked(lambda: client().get_model_version_by_alias(name, CHAMPION))
+    return None if entry is None else _version(entry)
 
 
 def promote(candidate: str, version: str, *, by: str, reason: str, override: bool = False) -> Version:
     """Copy an approved candidate to its model and make the copy champion.
 
-    The same candidate twice gives the same champion. A candidate whose gate did not pass (tag `gate_passed`) is
-    promoted with `override` alone, and the tag `gate_overridden` says by whom and why. Raises InputError where it does
-    not exist, was rejected, did not pass, or nobody is named.
+    Whoever is champion stays so, and nothing is written. A candidate that was promoted before keeps its copy; the tag
+    `replaced` names the champion that it took over from this time, which is where `rollback` leads. A candidate whose
+    gate did not pass (tag `gate_passed`) is promoted with `override` alone, and the tag `gate_overridden` says by whom
+    and why. Raises InputError where it does not exist, was rejected, did not pass, or nobody is named.
     """
     entry = _reviewed(candidate, version, by, reason)
     if entry.tags.get("review") == "rejected":
         raise InputError(f"model {candidate}/{version}", "it was rejected", "train a new candidate, or promote another")
     decided = _decision("approved", by, reason) | _overridden(entry, override, by, reason)
     name = candidate.removesuffix(CANDIDATE)
-    before = champion(name)
+    before, copied = champion(name), _copy_of(entry, name)
+    if before is not None and copied is not None and before.version == str(copied.version):
+        return before
     api = client()
-    done = entry.tags.get("promoted_to")
-    if done is None:
-        copy = api.copy_model_version(f"models:/{candidate}/{version}", name)
-        done = str(copy.version)
-        _tag(name, done, {"candidate": f"{candidate}/{version}"})  # the copy brings the candidate's own tags
-        if before is not None:
-            _tag(name, done, {"replaced": before.version})
-    _tag(name, done, decided)
-    _tag(candidate, version, {**decided, "promoted_to": done})
+    # the copy brings the candidate's own tags, and a candidate may have been given any
+    copied = copied or api.copy_model_version(f"models:/{candidate}/{version}", name)
+    done = str(copied.version)
+    _tag(name, done, {"candidate": f"{candidate}/{version}", "rolled_back": "false", **decided})
+    if before is not None:
+        _tag(name, done, {"replaced": before.version})
+    elif "replaced" in copied.tags:
+        api.delete_model_version_tag(name, done, "replaced")
+    _tag(candidate, version, {"promoted_to": done, **decided})
     api.set_registered_model_alias(name, CHAMPION, done)
-    return _version(api.get_model_version(name, done))
+    return _version(copied)
+
+
+def _copy_of(entry: ModelVersion, name: str) -> ModelVersion | None:
+    """The copy of a candidate that was promoted before; a tag that names a copy of another one counts for nothing."""
+    done = entry.tags.get("promoted_to")
+    copy = asked(lambda: client().get_model_version(name, done)) if done else None
+    return copy if copy is not None and copy.tags.get("candidate") == f"{entry.name}/{entry.version}" else None
 
 
 def _overridden(entry: ModelVersion, override: bool, by: str, reason: str) -> dict[str, str]:
     """The tag of a gate that a person overrode; nothing where it passed. Raises InputError where nobody did."""
-    if str(entry.tags.get("gate_passed", "true")).lower() != "false":
+    if not gate_failed(entry.tags):
         return {}
     if not override:
         raise InputError(
@@ -176,6 +185,11 @@ def _overridden(entry: ModelVersion, override: bool, by: str, reason: str) -> di
             "reject it, or promote it with --override and say in the reason why the gate is wrong here",
         )
     return {"gate_overridden": f"by {by}: {reason}"}
+
+
+def gate_failed(tags: Mapping[str, str]) -> bool:
+    """Whether a candidate's tags say that its gate did not pass."""
+    return str(tags.get("gate_passed", "true")).lower() == "false"
 
 
 def run_address(run_id: str) -> str | None:
@@ -196,31 +210,43 @@ def reject(candidate: str, version: str, *, by: str, reason: str) -> Version:
     return _version(entry)
 
 
-def rollback(name: str, *, by: str, reason: str) -> Version:
-    """Give the alias back to the version that the champion replaced.
+def rollback(name: str, *, by: str, reason: str, champion_is: str | None = None) -> Version:
+    """Give the alias back to the version that the champion replaced when it was last promoted.
 
-    Raises InputError where there is no champion or it replaced none.
+    A version that was itself rolled back, and not promoted since, is no place to go back to: a second roll-back goes
+    on to an older version or is refused, it never swings between two. `champion_is` names the version that is to give
+    way; where that was rolled back already, nothing changes, so that a task may be tried again.
+    Raises InputError where there is no champion, it is another one, it replaced none, or that one was rolled back.
     """
     now = champion(name)
     if now is None:
         raise InputError(f"model {name}", "it has no champion", "promote a candidate first")
-    _reviewed(name, now.version, by, reason)
-    before = client().get_model_version(name, now.version).tags.get("replaced")
+    gives_way = champion_is or now.version
+    tags = _reviewed(name, gives_way, by, reason).tags
+    if gives_way != now.version:
+        if tags.get("rolled_back") == "true":
+            return now
+        problem = f"its champion is version {now.version}, not {gives_way}"
+        raise InputError(f"model {name}", problem, "look at `registry show` and decide again")
+    before = tags.get("replaced")
     if before is None:
         raise InputError(f"model {name}", "the champion replaced no earlier version", "promote another candidate")
-    _tag(name, now.version, {"rolled_back_by": by, "rolled_back_at": _now(), "rolled_back_reason": reason})
+    earlier = _existing(name, before)
+    if earlier.tags.get("rolled_back") == "true":
+        told = f"{earlier.tags.get('rolled_back_by')}: {earlier.tags.get('rolled_back_reason')}"
+        problem = f"the champion replaced version {before}, which was itself rolled back ({told})"
+        raise InputError(f"model {name}", problem, "promote the candidate that you want")
+    left = {"rolled_back": "true", "rolled_back_by": by, "rolled_back_at": _now(), "rolled_back_reason": reason}
+    _tag(name, now.version, left)
     client().set_registered_model_alias(name, CHAMPION, before)
-    return _version(client().get_model_version(name, before))
+    return _version(earlier)
 
 
 def show(name: str) -> dict[str, Any]:
     """The versions of a model, newest first, with tags and aliases; for people and for tests."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        model = client().get_registered_model(name)
-    except MlflowException as error:
-        raise InputError(f"model {name}", "the registry does not know it", "train and register it") from error
+    model = asked(lambda: client().get_registered_model(name))
+    if model is None:
+        raise InputError(f"model {name}", "the registry does not know it", "train and register it")
     aliases: dict[str, list[str]] = {}
     for alias, version in model.aliases.items():
         aliases.setdefault(str(version), []).append(alias)
@@ -234,27 +260,30 @@ def show(name: str) -> dict[str, Any]:
         }
         for v in sorted(found, key=lambda v: -int(v.version))
     ]
-    return {"name": name, "champion": model.aliases.get(CHAMPION), "versions": versions}
+    held = model.aliases.get(CHAMPION)
+    return {"name": name, "champion": None if held is None else str(held), "versions": versions}
 
 
 def resolve(model_uri: str) -> Version:
     """The version behind `models:/<name>/<version>`, `models:/<name>@<alias>` or `<name>` (its champion).
 
-    Raises InputError where there is none.
+    Raises InputError where there is none, or the registry cannot be asked.
     """
-    from mlflow.exceptions import MlflowException
-
     bare = model_uri.removeprefix("models:/")
     name, _, alias = bare.partition("@")
-    try:
-        if alias:
-            return _version(client().get_model_version_by_alias(name, alias))
+    version = ""
+    if not alias:
         name, _, version = bare.partition("/")
-        if version:
-            return _version(client().get_model_version(name, version))
-        return _version(client().get_model_version_by_alias(name, CHAMPION))
-    except MlflowException as error:
-        raise InputError(f"model {model_uri}", "the registry has no such version", "train and promote one") from error
+    entry = asked(
+        lambda: (
+            client().get_model_version(name, version)
+            if version
+            else client().get_model_version_by_alias(name, alias or CHAMPION)
+        )
+    )
+    if entry is None:
+        raise InputError(f"model {model_uri}", "the registry has no such version", "train and promote one")
+    return _version(entry)
 
 
 def fetch(model_uri: str) -> Path:
@@ -323,16 +352,16 @@ def _version(entry: ModelVersion) -> Version:
 
 
 def _reviewed(name: str, version: str, by: str, reason: str) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
     if not by.strip() or not reason.strip():
         raise InputError(f"model {name}/{version}", "a decision needs a person and a reason", "give --by and --reason")
-    try:
-        return client().get_model_version(name, version)
-    except MlflowException as error:
-        raise InputError(
-            f"model {name}/{version}", "the registry has no such version", "see `registry show`"
-        ) from error
+    return _existing(name, version)
+
+
+def _existing(name: str, version: str) -> ModelVersion:
+    entry = asked(lambda: client().get_model_version(name, version))
+    if entry is None:
+        raise InputError(f"model {name}/{version}", "the registry has no such version", "see `registry show`")
+    return entry
 
 
 def _decision(review: str, by: str, reason: str) -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
-from ml import registry
+from ml import registry, registry_review, registry_rights
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,8 +28,16 @@ def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         parser.set_defaults(func=action)
     back = commands.add_parser("rollback", help="give the alias back to the version the champion replaced")
     back.add_argument("name", help="for example flashsale-text")
+    words = "the version that is to give way; nothing changes where it was rolled back already"
+    back.add_argument("--champion", dest="champion_is", help=words)
     _decider(back)
     back.set_defaults(func=_rollback)
+    tags = commands.add_parser("apply-tags", help="show the decisions that were tagged in MLflow, and carry them out")
+    tags.add_argument("name", nargs="?", help="one candidate, for example flashsale-text-candidate; all without")
+    tags.add_argument("--yes", action="store_true", help="carry them out: you know that a reviewer set the tags")
+    tags.set_defaults(func=_apply_tags)
+    rights = commands.add_parser("rights", help="make the trainer's login on the server and set what it may write")
+    rights.set_defaults(func=_rights)
     show = commands.add_parser("show", help="versions, tags and aliases")
     show.add_argument("name")
     show.set_defaults(func=_show)
@@ -52,7 +61,22 @@ def _reject(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rollback(args: argparse.Namespace) -> dict[str, Any]:
-    return registry.rollback(args.name, by=args.by, reason=args.reason).as_dict()
+    champion_is = args.champion_is or None
+    return registry.rollback(args.name, by=args.by, reason=args.reason, champion_is=champion_is).as_dict()
+
+
+def _apply_tags(args: argparse.Namespace) -> dict[str, Any]:
+    answer = registry_review.apply_tags(args.name, carry_out=args.yes)
+    for d in answer["decisions"]:
+        over = ", over its gate" if d["override"] else ""
+        print(f"{d['candidate']}/{d['version']}: {d['review']}{over} by {d['by']}: {d['reason']}", file=sys.stderr)
+    if answer["decisions"] and not args.yes:
+        print("nothing was changed; --yes carries it out", file=sys.stderr)
+    return answer
+
+
+def _rights(_: argparse.Namespace) -> dict[str, Any]:
+    return registry_rights.give_rights()
 
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from flashsale.errors import InputError
 from flashsale.settings import settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+T = TypeVar("T")
+#: MLflow's words for "there is none": a missing alias and a version that is no number are the second. A page that a
+#: proxy answers with (404, 400, 403) has other codes.
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def git_commit() -> str:
@@ -40,6 +47,23 @@ def client() -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return mlflow.MlflowClient(uri)
+
+
+def asked(question: Callable[[], T]) -> T | None:
+    """What MLflow answers, or None where it has no such thing.
+
+    Raises InputError where it did not answer or refused: that says nothing about what it has.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return question()
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        words = re.sub(r"//[^/@\s]*@", "//", str(error))[:400]  # an address may hold a password
+        remedy = "see that MLflow runs where FLASHSALE_MLFLOW_TRACKING_URI says and that its login is right"
+        raise InputError("registry", f"it gave no answer ({error.error_code}): {words}", remedy) from error
 
 
 def experiment_id(name: str) -> str:

@@ -48,6 +48,15 @@ def test_every_secret_comes_from_the_environment() -> None:
                 assert "${" in str(value), key
 
 
+def test_a_training_waits_for_the_trainers_login() -> None:
+    services = COMPOSE["services"]
+    assert services["airflow-scheduler"]["depends_on"]["mlflow-rights"]["condition"] == "service_completed_successfully"
+    assert services["mlflow-rights"]["command"] == ["python", "-m", "ml", "registry", "rights"]
+    environment = services["airflow-scheduler"]["environment"]
+    assert environment["FLASHSALE_MLFLOW_TRAINER_PASSWORD"] != environment["MLFLOW_TRACKING_PASSWORD"]
+    assert environment["FLASHSALE_MLFLOW_TRAINER_USERNAME"] != environment["MLFLOW_TRACKING_USERNAME"]
+
+
 def test_the_base_images_are_pinned() -> None:
     lines = [line for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines() if line.startswith("FROM ")]
     assert lines

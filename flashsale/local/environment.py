@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flashsale.java import java_options
 from flashsale.local.secret import secret
+from flashsale.registered import PASSWORD, TRAINER, USERNAME
 
 ROOT = Path(__file__).parents[2]
 ADMIN = "admin"
@@ -71,6 +72,8 @@ def environment(
     mlflow = {
         "MLFLOW_TRACKING_USERNAME": ADMIN,
         "MLFLOW_TRACKING_PASSWORD": secret(home, "mlflow-admin.password"),
+        USERNAME: TRAINER,
+        PASSWORD: secret(home, "mlflow-trainer.password"),
         "FLASHSALE_MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports.mlflow}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

@@ -75,7 +75,7 @@ class Stack:
         self.environment: dict[str, str] = {}
 
     def start(self) -> None:
-        """Start PostgreSQL, migrate, start Airflow and MLflow side by side, wait until healthy."""
+        """Start PostgreSQL, migrate, start Airflow and MLflow side by side, give the trainer its rights, wait."""
         for name, port in asdict(self.ports).items():
             if not port_is_free(port):
                 raise InputError("port", f"{port} is taken", f"set FLASHSALE_{name.upper()}_PORT to a free one")
@@ -84,7 +84,7 @@ class Stack:
         self._start_mlflow(databases["mlflow"])
         self._migrate()
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda step: step(), [self._start_airflow, self._wait_mlflow]))
+            list(pool.map(lambda step: step(), [self._start_airflow, self._ready_mlflow]))
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         return [str(Path(sys.executable).parent / program), *arguments]
@@ -143,8 +143,12 @@ class Stack:
         )
         self.processes.start("mlflow", command, env)
 
-    def _wait_mlflow(self) -> None:
+    def _ready_mlflow(self) -> None:
         self.processes.wait("mlflow", lambda: _answers(f"http://127.0.0.1:{self.ports.mlflow}/health"), 120)
+        command = [sys.executable, "-m", "ml", "registry", "rights"]  # this room cannot import mlflow
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        if done.returncode:
+            raise InputError("ml registry rights", done.stderr.strip()[-800:], "read mlflow.log in the logs folder")
 
     def start_marketplace(self, folder: Path) -> None:
         """Serve the simulated shop's folder over HTTP, behind a token."""

@@ -8,10 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from flashsale.registered import EXPERIMENTS
 from flashsale.settings import settings
 
 CANDIDATE = "flashsale-demand-candidate"
 NAME = "flashsale-demand"
+EXPERIMENT = EXPERIMENTS[NAME]
 
 
 def add_parser(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -122,7 +124,7 @@ def _register(fitted: Any, folder: Path, report: Any, frame: Any, scratch: Path)
     version = registry.register_candidate(
         registry.Candidate(
             name=CANDIDATE,
-            experiment="demand",
+            experiment=EXPERIMENT,
             script=Path(heads.__file__),
             folder=folder,
             card=model_card(notes["metrics"], notes["gate"], notes, with_text=notes["with_text"]),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from flashsale.pools import Pool
+from flashsale.registered import TRAINER, as_trainer
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,16 +40,26 @@ class CommandOperator(BaseOperator):
         command: argument list (templated); `python` stands for this interpreter, no shell is involved.
         env: variables added to the task's own (templated).
         skip_exit_code: exit status that means "nothing to do here": the task is skipped.
+        role: `trainer` runs the command with the trainer's login of MLflow, which cannot promote. It is read where the
+            command starts, so that no password is in the DAG, the task's page, its log or XCom.
     """
 
     template_fields: Sequence[str] = ("command", "env")
     ui_color = "#e8f4fd"
 
     def __init__(
-        self, *, command: list[str], env: dict[str, str] | None = None, skip_exit_code: int = 99, **kwargs: Any
+        self,
+        *,
+        command: list[str],
+        env: dict[str, str] | None = None,
+        skip_exit_code: int = 99,
+        role: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.command, self.env, self.skip_exit_code = command, env or {}, skip_exit_code
+        if role not in (None, TRAINER):
+            raise ValueError(f"no such role: {role!r}; there is {TRAINER!r}")
+        self.command, self.env, self.skip_exit_code, self.role = command, env or {}, skip_exit_code, role
 
     def argv(self) -> list[str]:
         """The command as it is started: templated parts that came out empty are left out."""
@@ -61,7 +72,8 @@ class CommandOperator(BaseOperator):
         argv = self.argv()
         self.log.info("Running %s", " ".join(argv))
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **self.env}
+        login = as_trainer(os.environ) if self.role == TRAINER else dict(os.environ)
+        environment = {**login, "PATH": path, "PYTHONPATH": str(ROOT), **self.env}
         lines: list[str] = []
         with subprocess.Popen(
             argv, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1

@@ -22,6 +22,7 @@ EXPECTED = {
     "watch_live_sale",
     "replan_live_sale",
     "review_replan",
+    "roll_back_model",
 }
 
 
@@ -71,6 +72,36 @@ def test_a_training_does_not_start_when_it_is_switched_on(bag: Any, dag_id: str)
 )
 def test_the_others_are_started_by_assets(bag: Any, dag_id: str) -> None:
     assert "Asset" in type(bag.dags[dag_id].timetable).__name__
+
+
+def test_a_roll_back_is_asked_for_by_a_form_that_must_be_filled_in(bag: Any) -> None:
+    from flashsale.registered import EXPERIMENTS
+
+    dag = bag.dags["roll_back_model"]
+    assert type(dag.timetable).__name__ == "NullTimetable"
+    form = {name: dag.params.get_param(name) for name in dag.params}
+    assert set(form) == {"model", "reason"} and not any(param.has_value for param in form.values())
+    assert form["model"].schema["enum"] == list(EXPERIMENTS) and form["reason"].schema["minLength"] == 3
+    assert all(param.schema["title"] and param.description for param in form.values())
+    assert [task.task_id for task in dag.topological_sort()] == ["champion", "roll_back", "show"]
+
+
+def test_who_registers_has_the_trainers_login_and_who_decides_has_not(bag: Any) -> None:
+    """`--register` writes a candidate; a fold of the text model reads the champion with the same login."""
+    roles = {}
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            mapped = getattr(task, "partial_kwargs", {})
+            roles[dag.dag_id, task.task_id] = mapped.get("role") or getattr(task, "role", None)
+    registers = {(d, t.task_id) for d, dag in bag.dags.items() for t in dag.tasks if "--register" in _words(t)}
+    assert registers == {("train_text_model", "train"), ("train_demand_model", "train")}
+    assert {who for who, role in roles.items() if role} == {*registers, ("train_text_model", "fold")}
+    assert {role for role in roles.values() if role} == {"trainer"}
+
+
+def _words(task: Any) -> list[str]:
+    command = getattr(task, "command", None)
+    return command if isinstance(command, list) else []
 
 
 def test_no_review_is_approved_by_default(bag: Any) -> None:

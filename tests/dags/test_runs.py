@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,11 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from flashsale.errors import InputError
 from flashsale.lake import Lake
 from flashsale.local.demo import ALL_DAYS
 from flashsale.local.runs import SETTLE_S, Driver
 from flashsale.local.service import Stack
 from tests.dags.watched import watch_and_replan
+
+DEMAND = "flashsale-demand"
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1500)]
 
@@ -91,6 +97,26 @@ def test_4_the_demand_model_is_trained_reviewed_and_promoted(stack: Stack, drive
     assert set(states(stack, "train_demand_model").values()) == {"success"}
 
 
+def test_4a_the_champion_is_rolled_back_by_form(stack: Stack) -> None:
+    again = (
+        "from ml.tracking import client\n"
+        f"client().copy_model_version('models:/{DEMAND}-candidate/1', '{DEMAND}-candidate')"
+    )
+    command(stack, "-c", again)
+    command(stack, "-m", "ml", "registry", "promote", f"{DEMAND}-candidate", "2", "--by=x", "--reason=y", "--override")
+    assert champion_of(stack)["champion"] == "2"
+    stack.api().unpause("roll_back_model")
+    form = {"model": DEMAND, "reason": "-3% live"}
+    run = stack.api("reviewer").trigger("roll_back_model", f"back-{datetime.now(UTC):%H%M%S}", form)
+    wait_for_end(stack, "roll_back_model", run)
+    found = champion_of(stack)
+    assert found["champion"] == "1"
+    tags = found["versions"][0]["tags"]
+    assert (tags["rolled_back_by"], tags["rolled_back_reason"]) == ("reviewer", "-3% live")
+    with pytest.raises(InputError, match="400|422"):  # a form without a reason starts nothing
+        stack.api("reviewer").trigger("roll_back_model", "no-reason", {"model": DEMAND, "reason": ""})
+
+
 def test_5_a_rejected_plan_is_kept_and_not_published(stack: Stack, lake: Lake) -> None:
     api = stack.api()
     api.unpause("post_sale")
@@ -114,6 +140,19 @@ def test_6_running_twice_scores_nothing_again(stack: Stack, lake: Lake) -> None:
 
 def test_7_a_running_sale_is_watched_and_replanned_to_its_end(stack: Stack, lake: Lake, tmp_path: Path) -> None:
     watch_and_replan(stack, lake, tmp_path)
+
+
+def command(stack: Stack, *words: str) -> str:
+    """What a Python command prints, with the stack's own environment."""
+    done = subprocess.run([sys.executable, *words], env=stack.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def champion_of(stack: Stack) -> dict[str, Any]:
+    """What `registry show` says of the demand model."""
+    said = command(stack, "-m", "ml", "registry", "show", DEMAND)
+    return dict(json.loads(said.strip().splitlines()[-1]))
 
 
 def wait_for_review(stack: Stack, dag_id: str) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ mlflow.models.set_model(Twice())
 """
 
 
-def _candidate(folder: Path, factor: float) -> registry.Candidate:
+def candidate_of(folder: Path, factor: float) -> registry.Candidate:
     model = folder / f"model-{factor}"
     model.mkdir(parents=True)
     (model / "factor.txt").write_text(str(factor))
@@ -54,9 +54,9 @@ def test_life_of_a_model(
 ) -> None:
     import mlflow
 
-    first = registry.register_candidate(_candidate(tmp_path / "a", 2.0))
-    second = registry.register_candidate(_candidate(tmp_path / "b", 3.0))
-    third = registry.register_candidate(_candidate(tmp_path / "c", 4.0))
+    first = registry.register_candidate(candidate_of(tmp_path / "a", 2.0))
+    second = registry.register_candidate(candidate_of(tmp_path / "b", 3.0))
+    third = registry.register_candidate(candidate_of(tmp_path / "c", 4.0))
     assert (first.version, second.version, registry.champion("toy")) == ("1", "2", None)
     tags = registry.show("toy-candidate")["versions"][0]["tags"]
     assert tags["data.train"] == "abc" and tags["git_commit"]
@@ -95,14 +95,14 @@ def test_life_of_a_model(
     with pytest.raises(InputError, match="no such version"):
         registry.fetch("models:/toy/99")
     with pytest.raises(InputError, match="candidate's name"):
-        registry.register_candidate(replace(_candidate(tmp_path / "d", 1.0), name="toy"))
+        registry.register_candidate(replace(candidate_of(tmp_path / "d", 1.0), name="toy"))
     assert (home / "mlartifacts" / "toy").is_dir()
 
 
 def test_a_gate_that_did_not_pass_needs_an_override(home: Path, tmp_path: Path) -> None:
     failed = {"gate_passed": "False", "gate_reasons": "shift by name: 0.03, NOT PASSED"}
-    registry.register_candidate(replace(_candidate(tmp_path / "a", 2.0), tags=failed))
-    registry.register_candidate(replace(_candidate(tmp_path / "b", 3.0), tags={"gate_passed": "true"}))
+    registry.register_candidate(replace(candidate_of(tmp_path / "a", 2.0), tags=failed))
+    registry.register_candidate(replace(candidate_of(tmp_path / "b", 3.0), tags={"gate_passed": "true"}))
     with pytest.raises(InputError, match=r"did not pass: shift by name.*--override"):
         registry.promote("toy-candidate", "1", by="Reviewer", reason="looks fine")
     assert registry.champion("toy") is None
