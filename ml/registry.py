@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from flashsale.errors import InputError
 from flashsale.settings import settings
+from ml.registry_content import content_digest
 from ml.tracking import asked, client, experiment_id, git_commit, run_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CANDIDATE = "-candidate"
 CHAMPION = "champion"
 VERSION_FILE = "version.json"
+_CONTENT = "content_sha256"
 _LONGEST_DESCRIPTION = 5000  # characters, in MLflow's tables on PostgreSQL
 
 
@@ -157,7 +159,8 @@ def promote(candidate: str, version: str, *, by: str, reason: str, override: boo
     # the copy brings the candidate's own tags, and a candidate may have been given any
     copied = copied or api.copy_model_version(f"models:/{candidate}/{version}", name)
     done = str(copied.version)
-    _tag(name, done, {"candidate": f"{candidate}/{version}", "rolled_back": "false", **decided})
+    held = {_CONTENT: content_digest(fetch(f"models:/{candidate}/{version}"))}
+    _tag(name, done, {"candidate": f"{candidate}/{version}", "rolled_back": "false", **held, **decided})
     if before is not None:
         _tag(name, done, {"replaced": before.version})
     elif "replaced" in copied.tags:
@@ -305,6 +308,7 @@ def fetch(model_uri: str) -> Path:
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=found.uri, dst_path=str(staged)))
         (local / VERSION_FILE).write_text(json.dumps(found.as_dict(), sort_keys=True), encoding="utf-8")
+        _check_content(found, local)
         local.chmod(0o755)
         os.rename(local, folder)
     except OSError:
@@ -313,6 +317,16 @@ def fetch(model_uri: str) -> Path:
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return folder
+
+
+def _check_content(version: Version, folder: Path) -> None:
+    """Whether a promoted version holds what was promoted. Raises InputError."""
+    promoted = client().get_model_version(version.name, version.version).tags.get(_CONTENT)
+    if promoted and not version.name.endswith(CANDIDATE) and content_digest(folder) != promoted:
+        words = "its files are no longer those that were promoted"
+        raise InputError(
+            f"model {version.label}", words, "find out who changed its run's files; roll the champion back"
+        )
 
 
 def is_set() -> bool:

@@ -103,7 +103,7 @@ def review_of_candidate(model: str, *, train_task: str, noun: str) -> tuple[Revi
     )
     verdict = "{{ 'promote' if " + decision["approved"] + " else 'reject' }}"
     version = f"{{{{ {trained}['version'] }}}}"
-    by = ["--by", decision["by"], "--reason", decision["reason"]]
+    by = [f"--by={decision['by']}", f"--reason={decision['reason']}"]  # in one word: it may begin with a dash
     override = "{{ '' if not " + decision["approved"] + " else " + decision["override"].strip("{} ") + " }}"
     record = CommandOperator(
         task_id="record",

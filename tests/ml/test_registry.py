@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,27 @@ def test_life_of_a_model(
     with pytest.raises(InputError, match="candidate's name"):
         registry.register_candidate(replace(candidate_of(tmp_path / "d", 1.0), name="toy"))
     assert (home / "mlartifacts" / "toy").is_dir()
+
+
+def test_files_that_change_after_a_promotion_are_not_served(home: Path, tmp_path: Path) -> None:
+    """A trainer may write to the files of its own runs, and a promoted version's are those of its run."""
+    import mlflow
+
+    first = registry.register_candidate(candidate_of(tmp_path / "a", 2.0))
+    done = registry.promote("toy-candidate", first.version, by="ann", reason="better")
+    served = registry.fetch(done.uri)
+    assert float(next(served.rglob("factor.txt")).read_text()) == 2.0
+    (kept,) = (home / "mlartifacts").rglob("factor.txt")
+    kept.write_text("200.0")
+    shutil.rmtree(served)
+    with pytest.raises(InputError, match="toy-v1: its files are no longer those that were promoted"):
+        registry.fetch_champion("toy")
+    assert not list((home / "models" / "registry").glob("toy-v*")), "nothing half-checked is left to be served"
+    assert (
+        registry.champion("toy") == done and mlflow.MlflowClient().get_model_version("toy", "1").tags["content_sha256"]
+    )
+    kept.write_text("2.0")
+    assert registry.fetch_champion("toy") == served
 
 
 def test_a_gate_that_did_not_pass_needs_an_override(home: Path, tmp_path: Path) -> None:
