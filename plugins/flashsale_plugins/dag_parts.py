@@ -73,7 +73,12 @@ def decision_words(review_task: str) -> list[str]:
     """Arguments of a command that records what a review task of the same run was answered (templated)."""
     answer = decision_arguments(review_task)
     choice = "{{ 'approved' if " + answer["approved"] + " else 'rejected' }}"
-    return ["--decision", choice, "--by", answer["by"], "--reason", answer["reason"]]
+    return ["--decision", choice, *said_by(answer)]
+
+
+def said_by(answer: dict[str, str]) -> list[str]:
+    """Who decided and why, as a command takes them: in one word each, since a reason may begin with a dash."""
+    return [f"--by={answer['by']}", f"--reason={answer['reason']}"]
 
 
 def decision_arguments(review_task: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 
-from flashsale_plugins.dag_parts import APPROVE, REJECT, decision_arguments
+from flashsale_plugins.dag_parts import APPROVE, REJECT, decision_arguments, said_by
 from flashsale_plugins.operators import CommandOperator
 
 LEAST_REASON = 3
@@ -102,11 +102,20 @@ def review_of_candidate(model: str, *, train_task: str, noun: str) -> tuple[Revi
         gate_task=train_task,
     )
     verdict = "{{ 'promote' if " + decision["approved"] + " else 'reject' }}"
-    version = f"{{{{ {trained}['version'] }}}}"
-    by = [f"--by={decision['by']}", f"--reason={decision['reason']}"]  # in one word: it may begin with a dash
+    candidate, version = f"{model}-candidate", f"{{{{ {trained}['version'] }}}}"
     override = "{{ '' if not " + decision["approved"] + " else " + decision["override"].strip("{} ") + " }}"
     record = CommandOperator(
         task_id="record",
-        command=["python", "-m", "ml", "registry", verdict, f"{model}-candidate", version, *by, override],
+        command=[
+            "python",
+            "-m",
+            "ml",
+            "registry",
+            verdict,
+            f"{model}-candidate",
+            version,
+            *said_by(decision),
+            override,
+        ],
     )
     return review, record

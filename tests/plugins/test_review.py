@@ -66,13 +66,13 @@ def test_a_summary_without_the_new_keys_still_makes_a_page(pair: tuple[Any, Any]
         ("Approve", {"reason": "fine", "override": True}, ["promote", "--override"]),
         ("Approve", {"reason": "fine", "override": False}, ["promote", ""]),
         ("Approve", {"reason": "fine"}, ["promote", ""]),
-        ("Reject", {"reason": "worse", "override": True}, ["reject", ""]),
+        ("Reject", {"reason": "- worse", "override": True}, ["reject", ""]),
     ],
 )
 def test_what_is_recorded(pair: tuple[Any, Any], option: str, form: dict[str, Any], words: list[str]) -> None:
     answer = {"chosen_options": [option], "params_input": form, "responded_by_user": {"name": "r"}, "version": "3"}
     command = [rendered(part, answer) for part in pair[1].command]
-    assert [command[4], command[-1]] == words and command[-4:-1] == ["r", "--reason", form["reason"]]
+    assert [command[4], command[-1]] == words and command[-3:-1] == ["--by=r", f"--reason={form['reason']}"]
 
 
 @pytest.mark.parametrize(
