@@ -106,16 +106,6 @@ def review_of_candidate(model: str, *, train_task: str, noun: str) -> tuple[Revi
     override = "{{ '' if not " + decision["approved"] + " else " + decision["override"].strip("{} ") + " }}"
     record = CommandOperator(
         task_id="record",
-        command=[
-            "python",
-            "-m",
-            "ml",
-            "registry",
-            verdict,
-            f"{model}-candidate",
-            version,
-            *said_by(decision),
-            override,
-        ],
+        command=["python", "-m", "ml", "registry", verdict, candidate, version, *said_by(decision), override],
     )
     return review, record
