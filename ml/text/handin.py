@@ -162,8 +162,10 @@ Splits are fixed by a hash of each sentence; see docs/data.{notes}
 **Labels and their noise.** Sentiment labels are people's. Intent and spans are *weak labels* written by rules
 (`ml/text/rules`): scores against them measure agreement with the rules, not with people. On 30 sentences a
 language that the rules call intent, read one by one, about 23 were right (0.77) in either language; of 50 a
-language that they call no intent, none read as intent. Chinese sentences have no neutral label, so in Chinese
-the model hardly ever says neutral.
+language that they call no intent, none read as intent. Of 40 Chinese and 110 English sentences, 85 of 90 and 41 of 51
+spans that the rules give name something of the offer (four of the Chinese end at the wrong place), and they find some
+0.7 and 0.6 of what is there: goods by their model's name are missed most. Chinese sentences have no neutral label,
+so in Chinese the model hardly ever says neutral.
 
 **Gate: {outcome}.**
 
