@@ -148,7 +148,7 @@ def promote(candidate: str, version: str, *, by: str, reason: str, override: boo
     and why. Raises InputError where it does not exist, was rejected, did not pass, or nobody is named.
     """
     entry = _reviewed(candidate, version, by, reason)
-    if entry.tags.get("review") == "rejected":
+    if entry.tags.get("review", "").strip().lower() == "rejected":
         raise InputError(f"model {candidate}/{version}", "it was rejected", "train a new candidate, or promote another")
     decided = _decision("approved", by, reason) | _overridden(entry, override, by, reason)
     name = candidate.removesuffix(CANDIDATE)
@@ -207,7 +207,7 @@ def run_address(run_id: str) -> str | None:
 def reject(candidate: str, version: str, *, by: str, reason: str) -> Version:
     """Record that a candidate was refused; the champion stays. Raises InputError as `promote` does."""
     entry = _reviewed(candidate, version, by, reason)
-    if entry.tags.get("review") == "approved":
+    if _copy_of(entry, candidate.removesuffix(CANDIDATE)) is not None:  # a tag alone, set by hand, promoted nothing
         raise InputError(f"model {candidate}/{version}", "it was approved", "roll the champion back instead")
     _tag(candidate, version, _decision("rejected", by, reason))
     return _version(entry)

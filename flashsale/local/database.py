@@ -75,6 +75,6 @@ def _running(note: Path) -> psutil.Process | None:
     """The server that a pid file names; None where another program has its number, or none."""
     try:
         found = psutil.Process(int(note.read_text(encoding="utf-8").split("\n", 1)[0]))
-        return found if str(note.parent) in found.cmdline() else None
+        return found if str(note.parent.resolve()) in found.cmdline() else None
     except (psutil.NoSuchProcess, ValueError, OSError):
         return None

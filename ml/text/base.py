@@ -108,9 +108,9 @@ def load_bert(folder: Path) -> BertModel:
 
     logging.disable_progress_bar()
     found, notes = BertModel.from_pretrained(
-        folder, add_pooling_layer=False, use_safetensors=True, output_loading_info=True
+        folder, add_pooling_layer=False, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
     )
-    wrong = sorted(str(name) for kind in ("missing_keys", "mismatched_keys") for name in notes[kind])
+    wrong = sorted({*notes["missing_keys"], *(name for name, *_ in notes["mismatched_keys"])})
     if wrong:
         named = f"{', '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''}"
         raise InputError(

@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: whole or not at all, and without pickle."""
+"""What a training did and where it stands, on disk: whole or not at all, and without pickle."""
 
 from __future__ import annotations
 
@@ -7,17 +7,42 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from ml.text.data import Encoded
 
+if TYPE_CHECKING:
+    from ml.text.even import Apart
+
 KEPT = 2
+_MARKED = 8  # characters of a run's mark in a folder's name
 _NOTE = "state.json"
+
+
+@dataclass
+class History:
+    """What a training run did: one entry an evaluation, and totals. `tokens` counts no padding."""
+
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_loss: float = float("inf")
+    waited: int = 0
+    halvings: int = 0
+    peak_mib: float = 0.0
+    apart: Apart | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Word pieces without padding, forward and backward, evaluations counted in the time."""
+        return self.tokens / max(self.seconds, 1e-9)
 
 
 def mark_of(shape: str, rows: Iterable[Encoded], start: Mapping[str, torch.Tensor]) -> str:
@@ -94,7 +119,7 @@ class State:
 
 
 class Checkpoints:
-    """A folder of checkpoints, one sub-folder a step; the newest two are kept."""
+    """A folder of checkpoints, one sub-folder a step; the newest two of a run are kept, another run's left alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,7 +127,8 @@ class Checkpoints:
     def write(self, mark: str, step: int, state: State) -> Path:
         """Write a checkpoint of the run `mark`; it appears whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        place, staged = self.folder / f"step-{step:08d}", self.folder / f".step-{step}.{os.getpid()}"
+        place = self.folder / f"step-{step:08d}-{mark[:_MARKED]}"
+        staged = self.folder / f".step-{step}.{os.getpid()}"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         for name, tensors in (("state", state.tensors), ("best", state.best), ("method", state.method)):
@@ -111,13 +137,13 @@ class Checkpoints:
         (staged / _NOTE).write_text(json.dumps({"mark": mark, "history": state.history}), encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)
         staged.rename(place)
-        for old in sorted(self.folder.glob("step-*"))[:-KEPT]:
+        for old in sorted(self.folder.glob(f"step-*-{mark[:_MARKED]}"))[:-KEPT]:
             shutil.rmtree(old)
         return place
 
     def newest(self, mark: str) -> State | None:
-        """The newest checkpoint of the run `mark`; another run's are left alone."""
-        for place in sorted(self.folder.glob("step-*"), reverse=True):
+        """The newest checkpoint of the run `mark`."""
+        for place in sorted(self.folder.glob(f"step-*-{mark[:_MARKED]}"), reverse=True):
             note = json.loads((place / _NOTE).read_text(encoding="utf-8"))
             if note["mark"] == mark:
                 tensors, best, method = (

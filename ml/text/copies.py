@@ -7,6 +7,8 @@ a review that was sent twice with a word changed is no new sentence either. Such
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,6 +24,12 @@ ALIKE = 0.8
 _GRAM, _MOST_COMMON = 4, 40
 _LEAST_LENGTH = 12
 """Characters below which only the same canonical form is a copy: two short phrases are alike by chance."""
+
+
+def rule() -> str:
+    """SHA-256 of all that decides what a copy is: the numbers above and the canonical reading."""
+    given = [ALIKE, _GRAM, _MOST_COMMON, _LEAST_LENGTH, reading.table()]
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
 def copies(train: Sequence[Example], held: Sequence[Example]) -> list[int]:

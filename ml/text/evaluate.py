@@ -97,9 +97,9 @@ def gate(
 
     It must beat the baseline's sentiment macro-F1 (mean of the languages) and, where there is a champion, the
     champion's, each beyond chance: the lower end of the margin's interval in `ahead` (by the peer's name) is above 0.
-    And it may lose no more than 0.01 to the champion in any language. A `smaller` model, made from a teacher, is not
-    made to beat a champion: that comparison is told, and what it may lose to its teacher is among `checks`. Languages
-    in which a peer is ahead are named whatever the outcome: the reviewer decides.
+    And it may lose no more than 0.01 to the champion in any language. A `smaller` model, which
+    the champion taught, is not made to beat it: that comparison is told, and what it may lose is among `checks`.
+    Languages in which a peer is ahead are named whatever the outcome: the reviewer decides.
 
     Its calibration error, where it was measured, may be at most `calibration_limit` in each language (what of it is not
     chance is told beside it: of a few hundred sentences much of it is, whatever the model), and none of

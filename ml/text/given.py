@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flashsale.settings import settings
-from ml.text.copies import ALIKE, copies, without_copies
+from ml.text.copies import copies, rule, without_copies
 from ml.text.data import Example, examples_digest
 from ml.text.distill import unjudged
 from ml.text.labels import read_labels
@@ -53,14 +53,14 @@ def gather(sets: Sets, labels: Path | None, texts: Sequence[Path]) -> Given:
     if labels:
         own = without_copies(read_labels(labels, "train"), held)
         notes.append(_card(labels, own))
-        params |= {"labels": labels.name, "labels_sha256": _digest(labels)}
+        params |= {"labels": labels.name, "labels_sha256": file_digest(labels)}
     heard = without_copies(unjudged(texts, [*clean["train"], *own]), held) if texts else []
     if texts:
-        names = ", ".join(f"`{path.name}` (SHA-256 {_digest(path)[:12]}…)" for path in texts)
+        names = ", ".join(f"`{path.name}` (SHA-256 {file_digest(path)[:12]}…)" for path in texts)
         notes.append(f"{names}: {len(heard)} different texts, which the teacher answers.")
         params |= {
             "texts": ", ".join(path.name for path in texts),
-            "texts_sha256": ", ".join(_digest(path)[:16] for path in texts),
+            "texts_sha256": ", ".join(file_digest(path)[:16] for path in texts),
         }
     return Given(clean, own, heard, notes, params)
 
@@ -76,19 +76,20 @@ def _card(path: Path, used: Sequence[Example]) -> str:
     read = sum(bool(row.get("checked_by")) for row in trained)
     kept_out = len(rows) - len(trained)
     return (
-        f"`{path.name}` (SHA-256 {_digest(path)[:12]}…): {len(rows)} rows, {len(trained)} trained on, {read} of them "
-        f"read by a second person; {kept_out} belong to the held-out splits, or are nearly one of theirs. "
+        f"`{path.name}` (SHA-256 {file_digest(path)[:12]}…): {len(rows)} rows, {len(trained)} trained on, {read} of "
+        f"them read by a second person; {kept_out} belong to the held-out splits, or are nearly one of theirs. "
         f"By language, source and licence: {said}."
     )
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _without(train: list[Example], held: list[Example]) -> list[Example]:
     """`without_copies` of public splits, found once for the same sentences and then read from the platform's home."""
-    key = hashlib.sha256(f"{ALIKE} {examples_digest(train)} {examples_digest(held)}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{rule()} {examples_digest(train)} {examples_digest(held)}".encode()).hexdigest()[:16]
     path = settings().models_dir / "copies" / f"{key}.json"
     if path.is_file():
         left_out = set(json.loads(path.read_text(encoding="utf-8")))

@@ -13,8 +13,6 @@ from flashsale.settings import settings
 from ml import registry
 from ml.text import evaluate
 from ml.text.data import Example, examples_digest, with_sentiment
-from ml.text.handin import MODEL
-from ml.text.speed import TEACHER
 
 if TYPE_CHECKING:
     from ml.text.baseline import Predicted
@@ -36,7 +34,9 @@ class Peer:
 
 @dataclass(frozen=True)
 class Judged:
-    """The candidate's test results beside its peers', in the precision in which it was served."""
+    """The candidate's test results beside its peers', in the precision in which it was served; `of_champion`: whether
+    the champion taught it.
+    """
 
     ours: evaluate.Metrics
     peers: dict[str, Peer]
@@ -47,6 +47,7 @@ class Judged:
     speed: Speed
     tasks: Sequence[Check] = ()
     labels: Sequence[Check] = ()
+    of_champion: bool = False
 
     @property
     def checks(self) -> list[Check]:
@@ -77,7 +78,7 @@ class Judged:
         """Whether the candidate deserves a review, and why."""
         columns = self.columns()
         peers = columns["TF-IDF"], columns.get("champion")
-        smaller = TEACHER in self.speed.peers
+        smaller = self.speed.fewer and self.of_champion
         return evaluate.gate(self.ours, *peers, self.ahead, checks=self.checks, smaller=smaller)
 
 
@@ -92,7 +93,10 @@ def judge(run: Run) -> Judged:
 
     test, served = run.sets["test"], Scorer(run.folder)
     found = evaluate.predict(served, test)
-    named = {"TF-IDF": _baseline(run.sets | {"train": with_sentiment(run.sets["train"])}), "champion": _champion(test)}
+    named = {
+        "TF-IDF": _baseline(run.sets | {"train": with_sentiment(run.sets["train"])}),
+        "champion": _champion(run.champion, test),
+    }
     peers = {name: peer for name, peer in named.items() if peer is not None}
     truth, languages = [e.sentiment for e in test], [e.language for e in test]
     mine = [p.sentiment for p in found]
@@ -101,7 +105,8 @@ def judge(run: Run) -> Judged:
     champion = peers["champion"].said if "champion" in peers else None
     speed = measure_speed(run.folder, test, mine, locate(run.teacher)[0] if run.teacher else None)
     ours, tasks = evaluate.metrics(test, found), task_checks(test, found, champion)
-    return Judged(ours, peers, ahead, found, served.precision, robust, speed, tasks, run.labels.checks)
+    taught = run.champion is not None and run.teacher == run.champion.uri
+    return Judged(ours, peers, ahead, found, served.precision, robust, speed, tasks, run.labels.checks, taught)
 
 
 def _peer(test: Sequence[Example], found: Sequence[Predicted]) -> Peer:
@@ -124,10 +129,9 @@ def _baseline(sets: dict[str, list[Example]]) -> Peer:
     return result
 
 
-def _champion(test: Sequence[Example]) -> Peer | None:
+def _champion(holder: registry.Version | None, test: Sequence[Example]) -> Peer | None:
     from ml.text.scorer import Scorer
 
-    holder = registry.champion(MODEL)
     if holder is None:
         return None
     folder = registry.model_folder(registry.fetch(holder.uri))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from traceback import clear_frames
 from typing import TypeVar
 
 import torch
@@ -25,13 +26,17 @@ def is_memory(error: BaseException) -> bool:
 
 
 def attempt(work: Callable[[], Found]) -> tuple[Found | None, RuntimeError | None]:
-    """What `work` gives, or the error where memory does not suffice for it; other errors are raised."""
+    """What `work` gives, or the error where memory does not suffice for it; other errors are raised.
+
+    The error comes without its traceback, whose frames would keep what did not fit alive during the next try.
+    """
     try:
         return work(), None
     except RuntimeError as error:
         if not is_memory(error):
             raise
-        return None, error
+        clear_frames(error.__traceback__)
+        return None, error.with_traceback(None)
 
 
 class Parting:

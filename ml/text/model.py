@@ -193,14 +193,13 @@ def _weight(sentiments: torch.Tensor, class_weights: torch.Tensor) -> torch.Tens
 
 
 @contextmanager
-def moved_against(words: nn.Parameter, size: float, along: torch.Tensor | None) -> Iterator[None]:
+def moved_against(words: nn.Parameter, size: float, along: torch.Tensor) -> Iterator[None]:
     """Move the word embeddings by `size` along a gradient while inside, and put them back exactly.
 
     FGM (Miyato et al. 2017): x + size x g / ||g||; the gradients of a second pass inside are added to the first's.
     """
     kept = words.data.clone()
-    if along is not None:
-        words.data.add_(along * (size / along.norm().clamp(min=torch.finfo(along.dtype).tiny)))
+    words.data.add_(along * (size / along.norm().clamp(min=torch.finfo(along.dtype).tiny)))
     try:
         yield
     finally:

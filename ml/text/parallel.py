@@ -49,13 +49,16 @@ class Parallel:
         for parameter, gradient in zip(parameters, flat.split([g.numel() for g in given]), strict=True):
             parameter.grad = gradient.view_as(parameter)
 
-    def whole(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
-        """A parameter's gradient summed over all processes; each keeps its own, which `add_up` sums later."""
-        if self.world == 1:
-            return parameter.grad
-        found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
-        distributed.all_reduce(found)
-        return found
+    def copied(self, parameter: torch.nn.Parameter) -> torch.Tensor:
+        """A parameter's gradient, to be summed over all processes while each keeps its own; alone it is itself."""
+        if parameter.grad is None:
+            return torch.zeros_like(parameter)
+        return parameter.grad if self.world == 1 else parameter.grad.clone()
+
+    def add_in(self, value: torch.Tensor) -> None:
+        """Sum a tensor over all processes, in place."""
+        if self.world > 1:
+            distributed.all_reduce(value)
 
     def gathered(self, value: torch.Tensor) -> list[torch.Tensor]:
         """What each process has, by rank, on all of them; shapes are the same."""

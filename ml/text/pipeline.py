@@ -23,9 +23,10 @@ from ml.text.judged import Judged, judge
 
 if TYPE_CHECKING:
     from ml.text.calibrate import Tempered
+    from ml.text.checkpoint import History
     from ml.text.config import TrainConfig
     from ml.text.poison import Verdict
-    from ml.text.train import History, Watch
+    from ml.text.train import Watch
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Run:
     folder: Path
     sets: dict[str, list[Example]]
     teacher: str | None = None
+    champion: registry.Version | None = None
     run_id: str | None = None
     notes: list[str] = field(default_factory=list)
     inputs: dict[str, str] = field(default_factory=dict)
@@ -88,9 +90,9 @@ def train_model(
     given = gather({split: load_examples(split) for split in ("train", "valid", "test")}, labels, texts)
     with tempfile.TemporaryDirectory() as scratch:
         root = ensure_base_model(base or settings().text_base_model)
-        run = Run(
-            config, root, out or Path(scratch) / "model", given.sets, teacher, notes=given.notes, inputs=given.params
-        )
+        # both are asked for once, and before the work: either may change while it lasts
+        run = Run(config, root, out or Path(scratch) / "model", given.sets, _pinned(teacher), registry.champion(MODEL))
+        run.notes, run.inputs = given.notes, given.params
         first = Parallel.from_environment().first
         tracked: AbstractContextManager[str | None] = nullcontext()
         if register and first:
@@ -107,6 +109,13 @@ def train_model(
     summary["training"]["seconds"] = round(run.history.seconds, 1)
     summary["seconds"] = round(time.monotonic() - began, 1)
     return summary
+
+
+def _pinned(teacher: str | None) -> str | None:
+    """A teacher's version where it was named by model or alias; a folder is itself."""
+    if teacher is None or Path(teacher).is_dir() or not registry.is_set():
+        return teacher
+    return registry.resolve(teacher).uri
 
 
 def _check_labels(run: Run, labels: Path | None, own: list[Example], scratch: Path) -> None:

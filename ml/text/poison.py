@@ -92,14 +92,14 @@ def key_of(text: str) -> str:
 
 
 def ledger_of(examples: Iterable[Example]) -> pa.Table:
-    """The ledger (`LEDGER`) of labelled examples, in the order of the hash. The last of two equal sentences counts."""
-    found = {key_of(example.text): example for example in examples}
-    rows = []
-    for key, example in sorted(found.items()):
-        intent, spans = weak_of(example)
-        sentiment = None if example.sentiment == IGNORED else SENTIMENTS[example.sentiment]
-        rows.append({"identity": key, "sentiment": sentiment, "intent": bool(intent), "spans": spans})
-    return pa.Table.from_pylist(rows, schema=LEDGER)
+    """The ledger (`LEDGER`) of labelled examples, in the order of the hash; the last label given to one counts."""
+    rows: dict[str, dict[str, Any]] = {}
+    for example in examples:
+        key, (intent, spans) = key_of(example.text), weak_of(example)
+        before = rows.get(key, {}).get("sentiment")
+        sentiment = before if example.sentiment == IGNORED else SENTIMENTS[example.sentiment]
+        rows[key] = {"identity": key, "sentiment": sentiment, "intent": bool(intent), "spans": spans}
+    return pa.Table.from_pylist([row for _, row in sorted(rows.items())], schema=LEDGER)
 
 
 def write_ledger(examples: Iterable[Example], folder: Path) -> Path:

@@ -35,11 +35,12 @@ class Peered:
 
 @dataclass(frozen=True)
 class Speed:
-    """Texts a second as served, and the other forms by name."""
+    """Texts a second as served, and the other forms by name; `fewer`: whether it has fewer layers than its teacher."""
 
     precision: str
     texts_per_second: float
     peers: Mapping[str, Peered]
+    fewer: bool = False
 
     def metrics(self) -> dict[str, float]:
         """Figures for the run."""
@@ -50,9 +51,9 @@ class Speed:
         return found
 
     def checks(self) -> list[Check]:
-        """What a smaller model has to keep; none where there is no teacher."""
+        """What a model with fewer layers than its teacher has to keep; none for another."""
         peer = self.peers.get(TEACHER)
-        if peer is None or peer.lost is None:
+        if peer is None or peer.lost is None or not self.fewer:
             return []
         lost, allowed = 100 * peer.lost, 100 * MOST_LOST
         return [
@@ -101,7 +102,8 @@ def measure(folder: Path, test: Sequence[Example], mine: Sequence[int], teacher:
         )
         for name, one in others.items()
     }
-    return Speed(served.precision, len(sample) / took["served"], peers)
+    fewer = TEACHER in others and len(served.encoder.layers) < len(others[TEACHER].encoder.layers)
+    return Speed(served.precision, len(sample) / took["served"], peers, fewer)
 
 
 def _sentiments(scorer: Scorer, examples: Sequence[Example]) -> list[int]:

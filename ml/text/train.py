@@ -17,10 +17,9 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from tqdm import tqdm
 from ml.text import model
 from ml.text.adapt import adapt, merge
 from ml.text.batches import Tensors, balance, batches, collate
-from ml.text.checkpoint import Checkpoints, State, mark_of, random_state
+from ml.text.checkpoint import Checkpoints, History, State, mark_of, random_state
 from ml.text.config import TrainConfig
 from ml.text.data import Encoded
 from ml.text.graphs import GRAIN, Graphs
@@ -38,34 +37,9 @@ from ml.text.network import TextNetwork
 from ml.text.parallel import Parallel
 from ml.text.scorer import fast_bf16
 
-if TYPE_CHECKING:
-    from ml.text.even import Apart
-
 _STANDARD_ROWS = 256
 Batch = list[Encoded]
 Watch = Callable[[dict[str, float], int], None]
-Turn = Callable[[Sequence[Tensors], Tensors], torch.Tensor]
-
-
-@dataclass
-class History:
-    """What a training run did: one entry an evaluation, and totals. `tokens` counts no padding."""
-
-    evaluations: list[dict[str, float]] = field(default_factory=list)
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    best_step: int = 0
-    best_loss: float = float("inf")
-    waited: int = 0
-    halvings: int = 0
-    peak_mib: float = 0.0
-    apart: Apart | None = None
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Word pieces without padding, forward and backward, evaluations counted in the time."""
-        return self.tokens / max(self.seconds, 1e-9)
 
 
 def seed_everything(seed: int) -> None:
@@ -258,21 +232,29 @@ class Trainer:
         """
         parts = [part for batch in mine for part in parts_of(batch, 2**history.halvings)]
         self.optimizer.zero_grad(set_to_none=True)
-        loss, made = None, list[Tensors]()
+        made = list[Tensors]()
 
-        def take(turn: Turn) -> torch.Tensor:
-            made[:] = made or [self._collated(part) for part in parts]
-            return turn(made, totals)
-
-        for turn in self._turns():
-            found, error = attempt(partial(take, turn))
+        def together(work: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+            found, error = attempt(work)
             if error is not None and all(len(part) == 1 for part in parts):
                 raise error
-            if self.parallel.summed(float(error is not None)):
-                self.optimizer.zero_grad(set_to_none=True)
-                return None
-            loss = found if loss is None else loss
-        return loss
+            if not self.parallel.summed(float(error is not None)):
+                return found
+            self.optimizer.zero_grad(set_to_none=True)
+            return None
+
+        def plain() -> torch.Tensor:
+            made.extend(self._collated(part) for part in parts)
+            return self._plain(made, totals)
+
+        loss = together(plain)
+        if loss is None or not self.config.adversarial:
+            return loss
+        along = together(lambda: self.parallel.copied(self.network.word_embeddings()))
+        if along is None:
+            return None
+        self.parallel.add_in(along)
+        return None if together(lambda: self._moved(made, totals, along)) is None else loss
 
     def _whole_step(self, tensors: Tensors) -> torch.Tensor:
         """An optimiser step on one batch that never waits for the GPU; returns its loss."""
@@ -287,13 +269,11 @@ class Trainer:
         self.optimizer.step()
 
     def _accumulate(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
-        """Add up the gradients of the parts in every turn; returns the loss."""
-        loss, *_ = [turn(parts, totals) for turn in self._turns()]
+        """Add up the gradients of the parts, and of the worst small change of the word embeddings; returns the loss."""
+        loss = self._plain(parts, totals)
+        if self.config.adversarial:
+            self._moved(parts, totals, self.parallel.copied(self.network.word_embeddings()))
         return loss
-
-    def _turns(self) -> list[Turn]:
-        """What a step adds up: its own gradients, then those under the worst small change of the word embeddings."""
-        return [self._plain, self._moved] if self.config.adversarial else [self._plain]
 
     def _plain(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
         loss = self._backward(parts, totals)
@@ -303,9 +283,8 @@ class Trainer:
             loss += held.detach()
         return loss
 
-    def _moved(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:
-        words = self.network.word_embeddings()
-        with model.moved_against(words, self.config.adversarial, self.parallel.whole(words)):
+    def _moved(self, parts: Sequence[Tensors], totals: Tensors, along: torch.Tensor) -> torch.Tensor:
+        with model.moved_against(self.network.word_embeddings(), self.config.adversarial, along):
             return self._backward(parts, totals)
 
     def _backward(self, parts: Sequence[Tensors], totals: Tensors) -> torch.Tensor:

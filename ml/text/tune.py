@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from flashsale.settings import settings
 from ml import tracking
 from ml.text.config import TrainConfig
 from ml.text.data import Example, load_examples
+from ml.text.given import file_digest
 from ml.text.handin import EXPERIMENT, flattened
 from ml.text.labels import read_labels
 from ml.text.score import probe
@@ -58,26 +59,29 @@ class Lab:
 
     @contextmanager
     def run(self, config: TrainConfig, kind: str, **params: Any) -> Iterator[Told]:
-        """A run in MLflow while the block lasts: where its curves and its metrics go."""
+        """A run in MLflow while the block lasts: where its curves, its metrics and its tags go."""
         if not self.track:
-            yield Told(None, {})
+            yield Told(None)
             return
-        import mlflow
-
-        flat = flattened(config) | {"kind": kind, "base": self.base or settings().text_base_model, **params}
-        with tracking.open_run(EXPERIMENT, flat) as run_id:
-            told = Told(tracking.live_metrics(run_id), {})
+        asked = {"kind": kind, "base": self.base or settings().text_base_model, "seed": settings().seed, **params}
+        if self.labels:
+            asked |= {"labels": self.labels.name, "labels_sha256": file_digest(self.labels)}
+        with tracking.open_run(EXPERIMENT, flattened(config) | asked) as run_id:
+            told, api = Told(tracking.live_metrics(run_id)), tracking.client()
             yield told
-            with mlflow.start_run(run_id=run_id):
-                mlflow.log_metrics(told.metrics)
+            for name, value in told.metrics.items():
+                api.log_metric(run_id, name, value)
+            for name, tag in told.tags.items():
+                api.set_tag(run_id, name, tag)
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a run is told: its curves by `watch`, and in the end its metrics."""
+    """What a run is told: its curves by `watch`, and in the end its metrics and tags."""
 
     watch: Watch | None
-    metrics: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 def run_fold(config: TrainConfig, fold: int, folds: int, lab: Lab = Lab()) -> dict[str, Any]:
@@ -91,9 +95,9 @@ def run_fold(config: TrainConfig, fold: int, folds: int, lab: Lab = Lab()) -> di
         raise InputError("cross-validation", f"there is no fold {fold} of {folds}", f"name one of 0 to {folds - 1}")
     known = load_examples("train")
     inside = [example for example in known if fold_of(example.text, folds) == fold]
-    outside = [example for example in [*known, *lab.own()] if fold_of(example.text, folds) != fold]
+    outside, own = ([e for e in rows if fold_of(e.text, folds) != fold] for rows in (known, lab.own()))
     with lab.run(config, "fold", fold=fold, folds=folds) as told:
-        found = _judged(config, outside, load_examples("valid"), inside, lab, watch=told.watch)
+        found = _judged(config, outside, load_examples("valid"), inside, lab, own=own, watch=told.watch)
         told.metrics.update(found)
     return {"fold": fold, "folds": folds, "sentences": len(inside), "metrics": found}
 
@@ -130,7 +134,7 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=settings().seed % 2**32)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.MedianPruner(3, 1))
-    train, valid = [*load_examples("train"), *lab.own()], load_examples("valid")
+    train, valid, own = load_examples("train"), load_examples("valid"), lab.own()
 
     def attempt(trial: Any) -> float:
         tried = proposed(config, trial)
@@ -144,8 +148,13 @@ def search(
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-            found = _judged(tried, train, valid, valid, lab, watch=watch)
-            told.metrics.update(found)
+            try:
+                found = _judged(tried, train, valid, valid, lab, own=own, watch=watch)
+                told.metrics.update(found)
+            except optuna.TrialPruned:  # it is given up, which is no failure of its run
+                told.tags["pruned"] = "true"
+        if told.tags:
+            raise optuna.TrialPruned
         print(f"trial {trial.number}: {WHAT} {found[WHAT]:.4f} {trial.params}", file=sys.stderr, flush=True)
         return float(found[WHAT])
 
@@ -191,9 +200,10 @@ def _judged(
     judged: Sequence[Example],
     lab: Lab,
     *,
+    own: Sequence[Example],
     watch: Watch | None = None,
 ) -> dict[str, float]:
-    """Metrics on `judged` of a model trained on `train`, early stopping on `held`."""
+    """Metrics on `judged` of a model trained on what it takes of `train` and on all of `own`; `held` stops it early."""
     import torch
 
     from ml.text import evaluate, model
@@ -204,7 +214,7 @@ def _judged(
 
     torch.set_num_threads(lab.threads or settings().threads)
     base = ensure_base_model(lab.base or settings().text_base_model)
-    rows, early = encoded(config, base, {"train": list(train), "valid": list(held)}, [])
+    rows, early = encoded(config, base, {"train": list(train), "valid": list(held)}, list(own))
     seed_everything(settings().seed)
     network = model.build(base, config.keep_layers, config.exits.after)
     Trainer(network, config, pad=model.pad_of(base), seed=settings().seed, watch=watch).fit(rows, early)

@@ -15,10 +15,11 @@ from flashsale.local import database
 
 
 def test_stop_returns_when_the_server_is_gone(tmp_path: Path) -> None:
-    database.start(tmp_path)
-    server = database._running(tmp_path / "postgres" / "postmaster.pid")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    database.start(tmp_path / "link")
+    server = database._running(tmp_path / "link" / "postgres" / "postmaster.pid")
     assert server is not None and server.is_running()
-    database.stop(tmp_path)
+    database.stop(tmp_path / "link")
     assert not psutil.pid_exists(server.pid) and not (tmp_path / "postgres" / "postmaster.pid").exists()
     database.stop(tmp_path)  # nothing is left to stop
 

@@ -136,6 +136,18 @@ def test_a_gate_that_did_not_pass_needs_an_override(home: Path, tmp_path: Path) 
     assert registry.run_address("abc") is None  # no server, no page
 
 
+def test_a_tag_that_promoted_nothing_stops_no_rejection(home: Path, tmp_path: Path) -> None:
+    from ml.tracking import client
+
+    first = registry.register_candidate(candidate_of(tmp_path / "a", 2.0))
+    client().set_model_version_tag(first.name, first.version, "review", "approved")
+    registry.reject(first.name, first.version, by="ann", reason="worse")
+    assert client().get_model_version(first.name, first.version).tags["review"] == "rejected"
+    client().set_model_version_tag(first.name, first.version, "review", " Rejected")
+    with pytest.raises(InputError, match="it was rejected"):
+        registry.promote(first.name, first.version, by="ann", reason="better")
+
+
 def test_a_long_card_is_shown_in_part_and_kept_whole() -> None:
     card = "\n\n".join(f"paragraph {i} " + "word " * 60 for i in range(40))
     shown = registry._shown(card)

@@ -71,6 +71,10 @@ def test_weights_that_would_be_random_are_named(base: Path) -> None:
         load_bert(base)
     with pytest.raises(InputError, match="would be random"):
         model.build(base)
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    _configured(vocab_size=len(weights["embeddings.word_embeddings.weight"]) + 10)(base)
+    with pytest.raises(InputError, match="1 of its weights .*another shape .*word_embeddings"):
+        load_bert(base)
 
 
 def test_a_pin_holds_the_weights(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ml.text.copies import copies, without_copies
+from ml.text import reading
+from ml.text.copies import copies, rule, without_copies
 from ml.text.data import Example, load_examples
 
 HELD = [
@@ -33,6 +34,15 @@ def test_what_counts_as_a_copy(text: str, copy: bool) -> None:
         Example(f"number {at} is something else altogether, said {at * 7} times", "en", 1, 0, ()) for at in range(60)
     ]
     assert copies([*plain, replace(HELD[0], text=text)], HELD) == ([60] if copy else [])
+
+
+def test_another_reading_is_another_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found by one reading is not taken for what another finds."""
+    before = rule()
+    assert before == rule() and len(before) == 64
+    table = reading.table()
+    monkeypatch.setattr(reading, "table", lambda: table | {"signs": ""})
+    assert rule() != before
 
 
 def test_hardly_any_public_sentence_is_one_and_each_copy_is_found() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +21,11 @@ from flashsale.errors import InputError
 from ml.text import model
 from ml.text.adapt import adapt, merge
 from ml.text.batches import batches, collate
+from ml.text.checkpoint import Checkpoints, State
 from ml.text.config import Adaptation, load_config
 from ml.text.data import Encoded, Taught
 from ml.text.encoder import dropped_and_added, encode
+from ml.text.memory import attempt, is_memory
 from ml.text.scorer import Scorer
 from ml.text.train import Trainer, seed_everything
 from tests.ml.text.test_training import _config, _rows
@@ -224,7 +228,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tiny_base: Path, tmp_path
     whole = run(tmp_path / "whole", None)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", 8)
-    kept = sorted(path.name for path in (tmp_path / "broken").iterdir())
+    kept = sorted(path.name[:13] for path in (tmp_path / "broken").iterdir())
     assert kept == ["step-00000004", "step-00000006"], "the newest two, and nothing half-written"
     assert not list((tmp_path / "broken").rglob("*.p*kl")) and not list((tmp_path / "broken").rglob("*.pt"))
     resumed = run(tmp_path / "broken", None)
@@ -259,6 +263,50 @@ def test_another_run_does_not_resume_from_it(tiny_base: Path, tmp_path: Path) ->
     assert not goes_on(6, taught, 0.0, 0.5)
     assert not goes_on(6, other, 0.0, 0.5)
     assert goes_on(6, other, 0.0, 0.5)
+
+
+def test_checkpoints_of_another_run_are_left_alone(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    state = State({"a": torch.zeros(1)}, {}, {}, {"steps": 1})
+    for step in (5000, 6000):
+        kept.write("older-run", step, state)
+    for step in (1, 2, 3):
+        kept.write("this-run-", step, replace(state, history={"steps": step}))
+    found = kept.newest("this-run-")
+    assert found is not None and found.history == {"steps": 3}
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "step-00000002-this-run",
+        "step-00000003-this-run",
+        "step-00005000-older-ru",
+        "step-00006000-older-ru",
+    ]
+
+
+def test_what_did_not_fit_is_gone_before_the_next_try() -> None:
+    class Large:
+        pass
+
+    seen: list[weakref.ref[Large]] = []
+
+    def work() -> int:
+        large = Large()
+        seen.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("not enough memory")
+
+    gc.collect()
+    gc.disable()
+    try:
+        found, error = attempt(work)
+        assert found is None and is_memory(error) and seen[0]() is None
+    finally:
+        gc.enable()
+    with pytest.raises(RuntimeError, match="another"):
+        attempt(partial(_raises, RuntimeError("another error")))
+
+
+def _raises(error: Exception) -> None:
+    raise error
 
 
 PROGRAM = """

@@ -194,3 +194,21 @@ def test_what_is_nearly_a_test_sentence_is_left_out_and_a_label_file_has_its_car
     again = gather(sets | {"train": [*sets["train"], replace(zh, text=other)]}, None, [])
     assert len(again.sets["train"]) <= len(sets["train"]) and replace(zh, text=other) not in again.sets["train"]
     assert "nearly held-out" in again.notes[0]
+
+
+def test_a_teacher_is_pinned_before_the_work_and_a_registry_that_cannot_be_asked_is_found_then(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = registry.Version("flashsale-text", "7", "r", "models:/flashsale-text/7")
+    monkeypatch.setattr(registry, "is_set", lambda: True)
+    monkeypatch.setattr(registry, "resolve", {"flashsale-text": held}.__getitem__)
+    assert pipeline._pinned("flashsale-text") == held.uri
+    assert pipeline._pinned(str(tmp_path)) == str(tmp_path) and pipeline._pinned(None) is None
+
+    def gone(name: str) -> None:
+        raise InputError("registry", "it gave no answer", "start it")
+
+    monkeypatch.setattr(registry, "champion", gone)
+    monkeypatch.setattr(pipeline, "_fit", lambda *_: pytest.fail("it began"))
+    with pytest.raises(InputError, match="no answer"):
+        pipeline.train_model(tiny(), register=False, out=None, threads=1)

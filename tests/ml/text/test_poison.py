@@ -18,7 +18,7 @@ from flashsale.errors import InputError
 from ml.__main__ import main
 from ml.text import doubt, poison
 from ml.text.data import IGNORED, SENTIMENTS, Example, load_examples
-from ml.text.weak import purchase_intent
+from ml.text.weak import demand_spans, purchase_intent
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +78,29 @@ def test_changed_intents_and_spans_of_known_sentences_are_named(tmp_path: Path, 
     assert len(ledger.sentiments) == 30 and len(ledger.weak) == 31
     known = "known sentences whose intent or spans changed"
     assert poison.check(own, ledger, own=[*own, unread]).passed
-    other = [replace(own[3], intent=0), replace(own[4], spans=((5, 13),)), replace(unread, intent=0), *own[5:]]
+    other = [replace(own[2], intent=1), replace(own[4], spans=((5, 13),)), replace(unread, intent=0), *own[5:]]
     verdict = poison.check([], ledger, own=other)
     named = [c.name for c in verdict.checks if not c.passed]
-    assert named == [known] and [row["text"] for row in verdict.suspicious] == [own[3].text, own[4].text]
-    assert verdict.suspicious[0]["likelier"] == "intent yes, spans [[0, 4]]"
+    assert named == [known] and [row["text"] for row in verdict.suspicious] == [own[2].text, own[4].text]
+    assert verdict.suspicious[0]["likelier"] == "intent no, spans [[0, 4]]"
     read = frozenset(poison.key_of(e.text) for e in other[:2])
     assert poison.check([], ledger, own=other, read=read).passed
     inverted = [replace(e, intent=1 - e.intent) for e in public[:400]]
     verdict = poison.check(inverted, None, own=inverted)
     assert [c.name for c in verdict.checks if not c.passed] == [known] and len(verdict.suspicious) == 400
+    spoken = Example("the box came on a grey day", "en", 2, 1, ((4, 7),))
+    known_then = {poison.key_of(spoken.text): (1, "[[99, 100]]")}  # spans of the rules as they were then
+    filled = replace(spoken, spans=tuple(demand_spans(spoken.text, "en")))
+    assert poison.check([], poison.Ledger({}, known_then), own=[filled]).passed, (
+        "rules change, and fill in what is not given"
+    )
+    assert not poison.check([], poison.Ledger({}, known_then), own=[spoken]).passed
+    twice = [own[0], replace(own[0], sentiment=IGNORED, intent=1)]
+    kept = poison.read_ledger(poison.write_ledger(twice, tmp_path))
+    assert kept.sentiments == {poison.key_of(own[0].text): SENTIMENTS[own[0].sentiment]}, (
+        "a row of intent alone forgets none"
+    )
+    poison.write_ledger(own, tmp_path)
     old = pq.read_table(tmp_path / poison.LEDGER_FILE).select(["identity", "sentiment"])
     pq.write_table(old, tmp_path / "old.parquet")
     assert poison.read_ledger(tmp_path / "old.parquet").weak == {}

@@ -92,7 +92,8 @@ def test_plain_text_stays_and_a_text_of_signs_alone_is_read_as_it_came() -> None
     for text in (
         "性价比很高,下次还会来买!",
         "凉得很快,吵得很厉害,不值得很多人看",
-        "第十二回,穿起来不错",
+        "第十二回,穿起来不错,等了好久到货了",
+        "It works as well dry, and lets in too much light; not too much good to say.",
         "The battery died after two weeks. It was 10000 miles.",
         "📦📦",
         "",

@@ -10,10 +10,12 @@ from ml.text import evaluate, model, speed
 from ml.text.baseline import Predicted
 from ml.text.compress import compress
 from ml.text.data import Example
+from ml.text.judged import Judged, Peer
 from ml.text.margin import Margin
 from ml.text.scorer import Scorer
 from ml.text.speed import OWN, TEACHER, Peered, Speed
 from ml.text.tasks import task_checks
+from ml.text.verdict import Check
 
 TEST = [Example(f"text {at}", "zh" if at % 2 else "en", 2, int(at % 10 < 2), ((0, 4),)) for at in range(400)]
 GOOD = [Predicted(2, e.intent, e.spans) for e in TEST]
@@ -55,13 +57,34 @@ def test_a_smaller_model_is_held_to_its_teacher_and_not_to_the_champion() -> Non
     assert told["passed"] and any("not ahead beyond chance" in reason for reason in told["reasons"])
 
     def failed(times: float, lost: float) -> list[str]:
-        found = Speed("int8", 900.0, {TEACHER: Peered(times, 0.95, lost)})
+        found = Speed("int8", 900.0, {TEACHER: Peered(times, 0.95, lost)}, fewer=True)
         return evaluate.gate(scores, base, champion, ahead, checks=found.checks(), smaller=True)["failed"]
 
     assert failed(4.2, 0.009) == []
     assert failed(4.2, 0.011) == ["macro-F1 lost to the teacher"]
     assert failed(0.9, 0.0) == ["times the teacher's speed"]
     assert Speed("int8", 900.0, {OWN: Peered(2.0, 0.99)}).checks() == []
+    assert Speed("int8", 900.0, {TEACHER: Peered(0.9, 0.95, 0.5)}).checks() == [], "one of the same size is a candidate"
+
+
+@pytest.mark.parametrize(("fewer", "of_champion"), [(True, True), (True, False), (False, True)])
+def test_only_a_smaller_model_of_the_champion_need_not_beat_it(fewer: bool, of_champion: bool) -> None:
+    scores = {"sentiment_f1.zh": 0.85, "sentiment_f1.en": 0.7}
+    better = Peer({name: value + 0.005 for name, value in scores.items()}, [])
+    worse = Peer({name: value - 0.1 for name, value in scores.items()}, [])
+    ahead = {"TF-IDF": Margin(0.1, 0.08, 0.12), "champion": Margin(-0.005, -0.01, 0.0)}
+    found = Judged(
+        scores, {"TF-IDF": worse, "champion": better}, ahead, [], "int8", Calm(),  # type: ignore[arg-type]
+        Speed("int8", 900.0, {TEACHER: Peered(4.0, 0.99, 0.005)}, fewer=fewer), of_champion=of_champion,
+    )  # fmt: skip
+    assert found.gate()["failed"] == ([] if fewer and of_champion else ["margin over champion"])
+
+
+class Calm:
+    """Attacks and fairness with nothing to say."""
+
+    def checks(self) -> list[Check]:
+        return []
 
 
 def test_speed_and_loss_are_measured_on_what_is_served(tiny_base: Path, tmp_path: Path) -> None:
@@ -79,7 +102,8 @@ def test_speed_and_loss_are_measured_on_what_is_served(tiny_base: Path, tmp_path
     found = speed.measure(folders["small"], test, mine, folders["large"])
     truth = [example.sentiment for example in test]
     lost = evaluate.macro_f1(truth, theirs) - evaluate.macro_f1(truth, mine)
-    assert found.peers[TEACHER].lost == pytest.approx(lost)
+    assert found.peers[TEACHER].lost == pytest.approx(lost) and found.fewer
+    assert not speed.measure(folders["large"], test, theirs, folders["large"]).fewer
     alike = sum(a == b for a, b in zip(mine[:256], theirs[:256], strict=True)) / 256
     assert found.peers[TEACHER].alike == pytest.approx(alike)
     assert (OWN in found.peers) == (found.precision != "fp32")

@@ -12,7 +12,7 @@ from flashsale.errors import InputError
 from flashsale.settings import settings
 from ml import tracking
 from ml.__main__ import main
-from ml.text import tune
+from ml.text import pipeline, tune
 from ml.text.config import load_config
 from ml.text.data import Example
 
@@ -66,11 +66,15 @@ def test_every_sentence_is_judged_once(small: None) -> None:
             tune.cross_validate(config(), folds)
 
 
-def test_a_search_writes_a_configuration_and_repeats(small: None, tmp_path: Path) -> None:
-    lab = tune.Lab(threads=1)
+def test_a_search_writes_a_configuration_and_repeats(small: None, home: Path, tmp_path: Path) -> None:
+    lab = tune.Lab(threads=1, track=True)
     first = tune.search(config(), 8, tmp_path / "a.yaml", lab=lab)
     second = tune.search(config(), 8, tmp_path / "b.yaml", lab=lab)
     assert first["best"] == second["best"] and first["trials"] == 8 and first["pruned"] > 0
+    api = tracking.client()
+    runs = api.search_runs([api.get_experiment_by_name("flashsale-text").experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}, "a trial that was given up has not failed"
+    assert sum(run.data.tags.get("pruned") == "true" for run in runs) == 2 * first["pruned"]
     best = load_config(str(tmp_path / "a.yaml"))
     assert best.name == "demo-tuned" and best.head_rate == first["best"]["head_rate"]
     assert best.rows is None and best.schedule in ("linear", "cosine")
@@ -83,19 +87,25 @@ def test_folds_and_trials_are_runs_in_mlflow_and_learn_from_own_labels(
     rows = [{"text": f"the lamp number {at} is good", "language": "en", "sentiment": s, "source": "x", "licence": "own"}
             for at, s in enumerate(["positive", "negative"] * 30)]  # fmt: skip
     labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config_file.write_text(yaml.safe_dump(config().model_dump(mode="json")))
+    few = config().model_dump(mode="json") | {"rows": {"zh": 2, "en": 2}}
+    config_file.write_text(yaml.safe_dump(few))
     seen = []
     judged = tune._judged
-    monkeypatch.setattr(tune, "_judged", lambda c, train, *a, **k: (seen.append(train), judged(c, train, *a, **k))[1])
+    monkeypatch.setattr(tune, "_judged", lambda *a, **k: (seen.append(k["own"]), judged(*a, **k))[1])
+    taken = []
+    real = pipeline.encoded
+    monkeypatch.setattr(pipeline, "encoded", lambda *a: (taken.append(real(*a)), taken[-1])[1])
     common = ["--config", str(config_file), "--labels", str(labels), "--track", "--threads", "1"]
     assert main(["text", "validate", "--folds", "2", "--fold", "1", *common]) == 0
     assert main(["text", "tune", "--trials", "1", "--out", str(tmp_path / "best.yaml"), *common]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["trials"] == 1
-    assert any("lamp" in e.text for e in seen[0]) and not any(tune.fold_of(e.text, 2) == 1 for e in seen[0])
-    assert any("lamp" in e.text for e in seen[1])
+    assert all("lamp" in e.text for e in seen[0]) and {tune.fold_of(e.text, 2) for e in seen[0]} == {0}
+    assert len(seen[1]) > len(seen[0]) > 5
+    assert [len(rows) for rows, _ in taken] == [4 + len(seen[0]), 4 + len(seen[1])], "all of them beside four of ours"
     api = tracking.client()
     runs = api.search_runs([api.get_experiment_by_name("flashsale-text").experiment_id])
     assert {run.data.params["kind"] for run in runs} == {"fold", "trial"}
+    assert all(run.data.params["labels"] == "labels.jsonl" and run.data.params["seed"] for run in runs)
     assert all(run.info.status == "FINISHED" and tune.WHAT in run.data.metrics for run in runs)
     assert all(api.get_metric_history(run.info.run_id, "live.valid_loss") for run in runs)
 
