@@ -86,7 +86,7 @@ def measure(folder: Path, test: Sequence[Example], mine: Sequence[int], teacher:
         others[OWN] = Scorer(folder, precision="fp32", early=False)
     if teacher is not None:
         others[TEACHER] = Scorer(teacher)
-    answers = {name: _sentiments(one, sample) for name, one in others.items()}
+    answers = {name: _sentiments(one, test if name == TEACHER else sample) for name, one in others.items()}
     seconds: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for name, one in {"served": served, **others}.items():
@@ -97,10 +97,10 @@ def measure(folder: Path, test: Sequence[Example], mine: Sequence[int], teacher:
     peers = {
         name: Peered(
             took[name] / took["served"],
-            sum(a == b for a, b in zip(answers[name], mine, strict=False)) / len(sample),
-            _macro(test, _sentiments(one, test)) - _macro(test, mine) if name == TEACHER else None,
+            sum(a == b for a, b in zip(answers[name][:SAMPLE], mine, strict=False)) / len(sample),
+            _macro(test, answers[name]) - _macro(test, mine) if name == TEACHER else None,
         )
-        for name, one in others.items()
+        for name in others
     }
     fewer = TEACHER in others and len(served.encoder.layers) < len(others[TEACHER].encoder.layers)
     return Speed(served.precision, len(sample) / took["served"], peers, fewer)
